@@ -1,0 +1,24 @@
+// Owns: pino, and what a log line looks like: one constant sentence an event, everything that varies in fields, never a
+// token or a payload. Lines go to standard output as JSON.
+
+import { type Logger, pino, stdTimeFunctions } from "pino";
+
+export type Log = Logger;
+
+export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Makes the root log of a process. `fields` stand on every line (role, name, incarnation). */
+export function createLog(level: LogLevel, fields: Record<string, string>): Log {
+  return pino({
+    level,
+    base: fields,
+    messageKey: "message",
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    serializers: {
+      error: (error: unknown) =>
+        error instanceof Error ? { name: error.name, message: error.message, stack: error.stack } : String(error),
+    },
+  });
+}

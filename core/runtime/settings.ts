@@ -1,0 +1,356 @@
+// Owns: the one table of settings: name, meaning, kind with unit and range, default, which processes read it. Flags,
+// environment variables and the settings file are the same names in other spellings (config.ts); docs/config.md and
+// `--help` are printed from here. Fixed limits that nobody may change are in core/domain/limits.ts.
+
+import {
+  CONNECTION_UNSENT_BYTES_MAX,
+  CONNECTIONS_PER_GATEWAY_MAX,
+  CONTROL_MESSAGES_BURST,
+  CONTROL_MESSAGES_PER_SECOND,
+  HOT_ON_SUBSCRIPTIONS,
+  MESSAGE_BYTES_MAX,
+  SUBSCRIPTIONS_PER_CONNECTION_MAX,
+} from "../domain/limits.ts";
+import { LOG_LEVELS } from "./log.ts";
+
+/** Which processes read a setting. `standalone` is the supervisor behind `npm start`. */
+export type SettingReader = "standalone" | "operator" | "router" | "gateway" | "presence";
+
+interface Common {
+  readonly meaning: string;
+  readonly readers: readonly SettingReader[];
+  /** Never printed or logged. */
+  readonly secret?: true;
+}
+
+export type Setting = Common &
+  (
+    | { readonly kind: "text"; readonly default: string }
+    | {
+        readonly kind: "integer";
+        readonly default: number;
+        readonly min: number;
+        readonly max: number;
+        readonly unit: string;
+      }
+    | { readonly kind: "duration"; readonly default: number; readonly min: number; readonly max: number }
+    | { readonly kind: "bytes"; readonly default: number; readonly min: number; readonly max: number }
+    | { readonly kind: "boolean"; readonly default: boolean }
+    | { readonly kind: "choice"; readonly default: string; readonly choices: readonly string[] }
+    | { readonly kind: "list"; readonly default: readonly string[] }
+    | { readonly kind: "json"; readonly default: unknown }
+  );
+
+const ALL: readonly SettingReader[] = ["standalone", "operator", "router", "gateway", "presence"];
+const EDGES: readonly SettingReader[] = ["standalone", "router", "gateway"];
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const MIB = 1024 * 1024;
+
+/** Names are camelCase here: `publicPort` is `--public-port`, `EARSHOT_PUBLIC_PORT`, and `publicPort:` in the file. */
+export const SETTINGS = {
+  host: {
+    kind: "text",
+    default: "127.0.0.1",
+    readers: ["standalone", "gateway"],
+    meaning: "Address that the public ports bind. Anything but loopback needs a secret of your own.",
+  },
+  port: {
+    kind: "integer",
+    default: 8080,
+    min: 0,
+    max: 65535,
+    unit: "port",
+    readers: ["standalone", "gateway"],
+    meaning: "Public port of HTTP, SSE and WebSocket; 0 takes any free one.",
+  },
+  grpcPort: {
+    kind: "integer",
+    default: 8081,
+    min: 0,
+    max: 65535,
+    unit: "port",
+    readers: EDGES,
+    meaning: "Public port of gRPC; 0 takes any free one.",
+  },
+  portSharing: {
+    kind: "choice",
+    default: "auto",
+    choices: ["auto", "reusePort", "handoff"],
+    readers: ["standalone", "gateway"],
+    meaning:
+      "How gateways on one machine share the public ports: the kernel does it (reusePort, Linux), or the supervisor accepts and hands connections over. auto picks what the platform can.",
+  },
+  topics: {
+    kind: "text",
+    default: "topics",
+    readers: ["standalone", "operator"],
+    meaning: "Folder of Topic manifests (YAML), watched.",
+  },
+  state: {
+    kind: "text",
+    default: ".earshot",
+    readers: ALL,
+    meaning: "Folder for what standalone mode keeps: shard map, Topics made over HTTP, its generated secret, logs.",
+  },
+  secret: {
+    kind: "text",
+    default: "",
+    secret: true,
+    readers: EDGES,
+    meaning:
+      "HS256 key of tokens, 32 bytes at least. Empty: standalone mode makes one and keeps it in the state folder.",
+  },
+  issuers: {
+    kind: "json",
+    default: [],
+    readers: EDGES,
+    meaning: "Further token issuers: a JSON list of {issuer, jwksUri | secretFile, audiences, namespaces}.",
+  },
+  audience: {
+    kind: "text",
+    default: "earshot",
+    readers: EDGES,
+    meaning:
+      "What a token's `aud` must name, for tokens signed with the secret and for issuers that name no audiences.",
+  },
+  anonymous: {
+    kind: "boolean",
+    default: false,
+    readers: EDGES,
+    meaning: "Whether principals without a token count as anyone. Standalone mode turns it on where it is not set.",
+  },
+  allowedOrigins: {
+    kind: "list",
+    default: ["*"],
+    readers: ["standalone", "gateway"],
+    meaning: "Origins that browsers may come from, for CORS and for the WebSocket Origin check.",
+  },
+  httpTopicsNamespace: {
+    kind: "text",
+    default: "",
+    readers: ["standalone", "operator", "router", "gateway"],
+    meaning:
+      "Namespace of Topics made over HTTP and gRPC; empty turns making them off. Standalone mode sets default where it is not set.",
+  },
+  httpTopicsCreate: {
+    kind: "choice",
+    default: "Manage",
+    choices: ["Manage", "Authenticated", "Anyone"],
+    readers: EDGES,
+    meaning:
+      "Who may make Topics over HTTP and gRPC: a token with a matching manage capability, any token, or anyone (standalone's own default).",
+  },
+  httpTopicsMax: {
+    kind: "integer",
+    default: 10_000,
+    min: 0,
+    max: 1_000_000,
+    unit: "Topics",
+    readers: ["standalone", "operator"],
+    meaning: "Topics made over HTTP and gRPC that there may be; one more is quota_exceeded.",
+  },
+  topicMaxMessageBytes: {
+    kind: "bytes",
+    default: MESSAGE_BYTES_MAX,
+    min: 1,
+    max: MESSAGE_BYTES_MAX,
+    readers: ["standalone", "operator"],
+    meaning: "Ceiling of the installation on any Topic's delivery.maxMessageBytes; a Topic above it is Clamped.",
+  },
+  routers: {
+    kind: "integer",
+    default: 2,
+    min: 1,
+    max: 16,
+    unit: "processes",
+    readers: ["standalone"],
+    meaning: "Router processes of standalone mode.",
+  },
+  gateways: {
+    kind: "integer",
+    default: 2,
+    min: 1,
+    max: 16,
+    unit: "processes",
+    readers: ["standalone"],
+    meaning: "Gateway processes of standalone mode.",
+  },
+  logLevel: {
+    kind: "choice",
+    default: "info",
+    choices: LOG_LEVELS,
+    readers: ALL,
+    meaning: "Least severe log line that is written.",
+  },
+  drain: {
+    kind: "duration",
+    default: 5 * SECOND,
+    min: 0,
+    max: HOUR,
+    readers: ALL,
+    meaning: "How long a process that was told to stop may take to hand over before it ends.",
+  },
+  connectionMaxAge: {
+    kind: "duration",
+    default: 4 * HOUR,
+    min: 0,
+    max: 7 * 24 * HOUR,
+    readers: ["standalone", "gateway"],
+    meaning: "Age at which a client is asked to reconnect, +-25 %, so that scale-out moves somebody; 0: never.",
+  },
+  connectionsMax: {
+    kind: "integer",
+    default: CONNECTIONS_PER_GATEWAY_MAX,
+    min: 1,
+    max: 1_000_000,
+    unit: "connections",
+    readers: ["standalone", "gateway"],
+    meaning: "Connections of one gateway process.",
+  },
+  connectionsPerAddress: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "connections",
+    readers: ["standalone", "gateway"],
+    meaning: "Connections of one address at one gateway process; 0: no such limit.",
+  },
+  connectionsPerPrincipal: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "connections",
+    readers: ["standalone", "gateway"],
+    meaning: "Connections of one user at one gateway process; 0: no such limit.",
+  },
+  upgradesPerSecond: {
+    kind: "integer",
+    default: 2_000,
+    min: 1,
+    max: 1_000_000,
+    unit: "connections a second",
+    readers: ["standalone", "gateway"],
+    meaning: "New WebSocket and SSE connections a second at one gateway process; the burst is twice that.",
+  },
+  subscriptionsPerConnection: {
+    kind: "integer",
+    default: SUBSCRIPTIONS_PER_CONNECTION_MAX,
+    min: 1,
+    max: 10_000,
+    unit: "subscriptions",
+    readers: ["standalone", "gateway"],
+    meaning: "Subscriptions of one connection.",
+  },
+  unsentBytes: {
+    kind: "bytes",
+    default: CONNECTION_UNSENT_BYTES_MAX,
+    min: 64 * 1024,
+    max: 256 * MIB,
+    readers: ["standalone", "gateway"],
+    meaning: "Bytes a connection may have unsent before its Topic's slowConsumer rule applies.",
+  },
+  controlMessagesPerSecond: {
+    kind: "integer",
+    default: CONTROL_MESSAGES_PER_SECOND,
+    min: 1,
+    max: 1_000_000,
+    unit: "messages a second",
+    readers: ["standalone", "gateway"],
+    meaning: "Inbound control messages of one connection (publish counts).",
+  },
+  controlMessagesBurst: {
+    kind: "integer",
+    default: CONTROL_MESSAGES_BURST,
+    min: 1,
+    max: 1_000_000,
+    unit: "messages",
+    readers: ["standalone", "gateway"],
+    meaning: "Inbound control messages of one connection at once.",
+  },
+  requestsPerSecondPerPrincipal: {
+    kind: "integer",
+    default: 1_000,
+    min: 1,
+    max: 1_000_000,
+    unit: "calls a second",
+    readers: EDGES,
+    meaning: "HTTP and gRPC calls of one authenticated principal at one edge process; the burst is twice that.",
+  },
+  requestsPerSecondPerAddress: {
+    kind: "integer",
+    default: 5_000,
+    min: 1,
+    max: 1_000_000,
+    unit: "calls a second",
+    readers: EDGES,
+    meaning: "HTTP and gRPC calls of one address at one edge process; the burst is twice that.",
+  },
+  hotSubscriptions: {
+    kind: "integer",
+    default: HOT_ON_SUBSCRIPTIONS,
+    min: 2,
+    max: 10_000_000,
+    unit: "subscriptions",
+    readers: ["standalone", "router"],
+    meaning: "Subscriptions of one topic id from which its Topic is Hot.",
+  },
+  trustedProxies: {
+    kind: "list",
+    default: [],
+    readers: ["standalone", "gateway"],
+    meaning: "Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed for limits per address.",
+  },
+  name: {
+    kind: "text",
+    default: "",
+    readers: ["operator", "router", "gateway", "presence"],
+    meaning: "Name of the place a process runs in: its pod or slot. Set by whoever starts it.",
+  },
+  node: {
+    kind: "text",
+    default: "",
+    readers: ["router", "gateway"],
+    meaning: "Node (machine) the process runs on; a shard's routers are kept on different ones.",
+  },
+  zone: { kind: "text", default: "", readers: ["router", "gateway"], meaning: "Zone of that node." },
+  peers: {
+    kind: "text",
+    default: "",
+    readers: ["operator", "router", "gateway", "presence"],
+    meaning: "Where processes find each other: folder:<path> of endpoint files, one a process.",
+  },
+  peerSecret: {
+    kind: "text",
+    default: "",
+    secret: true,
+    readers: ["operator", "router", "gateway", "presence"],
+    meaning: "What processes of one installation show each other. Made anew by every start of standalone mode.",
+  },
+  internalHost: {
+    kind: "text",
+    default: "127.0.0.1",
+    readers: ["operator", "router", "gateway", "presence"],
+    meaning: "Address that the ports between processes bind.",
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof SETTINGS;
+
+type ValueOf<S> = S extends { kind: "integer" | "duration" | "bytes" }
+  ? number
+  : S extends { kind: "boolean" }
+    ? boolean
+    : S extends { kind: "list" }
+      ? readonly string[]
+      : S extends { kind: "json" }
+        ? unknown
+        : S extends { kind: "choice"; choices: readonly (infer C)[] }
+          ? C
+          : string;
+
+/** Every setting with its parsed value. Durations are milliseconds, sizes bytes. */
+export type Config = { readonly [K in SettingName]: ValueOf<(typeof SETTINGS)[K]> };
