@@ -21,7 +21,7 @@ export interface HandedConnection {
 }
 
 export function tellParent(message: ToParent): void {
-  if (process.connected === true) process.send?.(message);
+  if (process.connected) process.send?.(message);
 }
 
 /** Calls `accept` for every connection handed over. */
@@ -33,5 +33,5 @@ export function onHandedConnection(accept: (door: DoorName, socket: Socket) => v
 
 /** Calls `action` when the parent ends or lets go of this process. */
 export function onParentGone(action: () => void): void {
-  if (process.connected === true) process.once("disconnect", action);
+  if (process.connected) process.once("disconnect", action);
 }
