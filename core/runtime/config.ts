@@ -3,6 +3,7 @@
 // would be right. Called once by each main; nothing else reads process.env or process.argv.
 
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { parse as parseYaml } from "yaml";
 import { messageOf } from "./errors.ts";
 import { type Config, SETTINGS, type Setting, type SettingName, type SettingReader } from "./settings.ts";
@@ -117,7 +118,16 @@ export function parseValue(where: string, setting: Setting, text: string): unkno
   const wrong = (right: string): ConfigError =>
     new ConfigError(`${where} must be ${right}${setting.secret === true ? "" : `, not ${JSON.stringify(text)}`}`);
   switch (setting.kind) {
-    case "text":
+    case "text": {
+      const right = setting.check?.(text);
+      if (right !== undefined) throw wrong(right);
+      return text;
+    }
+    case "host":
+      if (isIP(text) === 0 && !HOST_NAME.test(text)) throw wrong("an address or a host name, like 127.0.0.1");
+      return text;
+    case "path":
+      if (text === "" || text.includes("\0")) throw wrong("the path of a folder");
       return text;
     case "integer":
       return inRange(/^\d{1,15}$/.test(text) ? Number(text) : Number.NaN, setting, () =>
@@ -139,11 +149,15 @@ export function parseValue(where: string, setting: Setting, text: string): unkno
     case "choice":
       if (!setting.choices.includes(text)) throw wrong(`one of ${setting.choices.join(", ")}`);
       return text;
-    case "list":
-      return text
-        .split(",")
-        .map((item) => item.trim())
-        .filter((item) => item !== "");
+    case "list": {
+      const items = text.split(",").map((item) => item.trim());
+      const named = items.filter((item) => item !== "");
+      for (const item of named) {
+        const right = setting.check?.(item);
+        if (right !== undefined) throw wrong(`a list (separated by commas) of ${right}`);
+      }
+      return named;
+    }
     case "json":
       try {
         return JSON.parse(text) as unknown;
@@ -152,6 +166,9 @@ export function parseValue(where: string, setting: Setting, text: string): unkno
       }
   }
 }
+
+const HOST_NAME =
+  /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$/;
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const BYTE_UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
@@ -183,4 +200,37 @@ export function formatBytes(bytes: number): string {
     if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`;
   }
   return String(bytes);
+}
+
+/** A value as flags, environment and file would say it: parseValue reads it back. */
+export function formatValue(setting: Setting, value: unknown): string {
+  switch (setting.kind) {
+    case "duration":
+      return formatDuration(value as number);
+    case "bytes":
+      return formatBytes(value as number);
+    case "list":
+      return (value as readonly string[]).join(",");
+    case "json":
+      return JSON.stringify(value);
+    case "text":
+    case "host":
+    case "path":
+    case "integer":
+    case "boolean":
+    case "choice":
+      return String(value);
+  }
+}
+
+/** The environment variables that give a process of `reader` every setting of `values` that it reads. */
+export function environmentOf(reader: SettingReader, values: Partial<Config>): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const name of NAMES) {
+    const setting: Setting = SETTINGS[name];
+    const value = values[name];
+    if (value === undefined || !setting.readers.includes(reader)) continue;
+    environment[variableOf(name)] = formatValue(setting, value);
+  }
+  return environment;
 }

@@ -2,6 +2,7 @@
 // environment variables and the settings file are the same names in other spellings (config.ts); docs/config.md and
 // `--help` are printed from here. Fixed limits that nobody may change are in core/domain/limits.ts.
 
+import { isIP } from "node:net";
 import {
   CONNECTION_UNSENT_BYTES_MAX,
   CONNECTIONS_PER_GATEWAY_MAX,
@@ -11,10 +12,14 @@ import {
   MESSAGE_BYTES_MAX,
   SUBSCRIPTIONS_PER_CONNECTION_MAX,
 } from "../domain/limits.ts";
+import { namespaceProblem } from "../domain/topic-id.ts";
 import { LOG_LEVELS } from "./log.ts";
 
 /** Which processes read a setting. `standalone` is the supervisor behind `npm start`. */
 export type SettingReader = "standalone" | "operator" | "router" | "gateway" | "presence";
+
+/** What would be right, where a text or an item of a list is not; undefined where it is. */
+export type Check = (text: string) => string | undefined;
 
 interface Common {
   readonly meaning: string;
@@ -25,7 +30,9 @@ interface Common {
 
 export type Setting = Common &
   (
-    | { readonly kind: "text"; readonly default: string }
+    | { readonly kind: "text"; readonly default: string; readonly check?: Check }
+    | { readonly kind: "host"; readonly default: string }
+    | { readonly kind: "path"; readonly default: string }
     | {
         readonly kind: "integer";
         readonly default: number;
@@ -37,9 +44,34 @@ export type Setting = Common &
     | { readonly kind: "bytes"; readonly default: number; readonly min: number; readonly max: number }
     | { readonly kind: "boolean"; readonly default: boolean }
     | { readonly kind: "choice"; readonly default: string; readonly choices: readonly string[] }
-    | { readonly kind: "list"; readonly default: readonly string[] }
+    | { readonly kind: "list"; readonly default: readonly string[]; readonly check?: Check }
     | { readonly kind: "json"; readonly default: unknown }
   );
+
+function namespaceOrNone(text: string): string | undefined {
+  return text === "" ? undefined : namespaceProblem(text) && "a namespace (a-z 0-9 -, at most 63 characters), or empty";
+}
+
+/** RFC 6454: scheme, host, port; a browser sends no path, so one in the list would never match. */
+function originOrStar(text: string): string | undefined {
+  if (text === "*" || text === "null") return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url !== undefined && url.origin === text.toLowerCase() ? undefined : "* or origins like https://example.com";
+}
+
+function addressOrRange(text: string): string | undefined {
+  const [address = "", bits, ...rest] = text.split("/");
+  const version = isIP(address);
+  const widest = version === 4 ? 32 : 128;
+  const right = "addresses or ranges like 10.0.0.1 or 10.0.0.0/8";
+  if (version === 0 || rest.length > 0) return right;
+  if (bits === undefined) return undefined;
+  return /^\d{1,3}$/.test(bits) && Number(bits) <= widest ? undefined : right;
+}
+
+function peersFolder(text: string): string | undefined {
+  return text === "" || /^folder:./.test(text) ? undefined : "folder:<path>";
+}
 
 const ALL: readonly SettingReader[] = ["standalone", "operator", "router", "gateway", "presence"];
 const EDGES: readonly SettingReader[] = ["standalone", "router", "gateway"];
@@ -51,7 +83,7 @@ const MIB = 1024 * 1024;
 /** Names are camelCase here: `publicPort` is `--public-port`, `EARSHOT_PUBLIC_PORT`, and `publicPort:` in the file. */
 export const SETTINGS = {
   host: {
-    kind: "text",
+    kind: "host",
     default: "127.0.0.1",
     readers: ["standalone", "gateway"],
     meaning: "Address that the public ports bind. Anything but loopback needs a secret of your own.",
@@ -83,13 +115,13 @@ export const SETTINGS = {
       "How gateways on one machine share the public ports: the kernel does it (reusePort, Linux), or the supervisor accepts and hands connections over. auto picks what the platform can.",
   },
   topics: {
-    kind: "text",
+    kind: "path",
     default: "topics",
     readers: ["standalone", "operator"],
     meaning: "Folder of Topic manifests (YAML), watched.",
   },
   state: {
-    kind: "text",
+    kind: "path",
     default: ".earshot",
     readers: ALL,
     meaning: "Folder for what standalone mode keeps: shard map, Topics made over HTTP, its generated secret, logs.",
@@ -124,12 +156,14 @@ export const SETTINGS = {
   allowedOrigins: {
     kind: "list",
     default: ["*"],
+    check: originOrStar,
     readers: ["standalone", "gateway"],
     meaning: "Origins that browsers may come from, for CORS and for the WebSocket Origin check.",
   },
   httpTopicsNamespace: {
     kind: "text",
     default: "",
+    check: namespaceOrNone,
     readers: ["standalone", "operator", "router", "gateway"],
     meaning:
       "Namespace of Topics made over HTTP and gRPC; empty turns making them off. Standalone mode sets default where it is not set.",
@@ -301,6 +335,7 @@ export const SETTINGS = {
   trustedProxies: {
     kind: "list",
     default: [],
+    check: addressOrRange,
     readers: ["standalone", "gateway"],
     meaning: "Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed for limits per address.",
   },
@@ -320,6 +355,7 @@ export const SETTINGS = {
   peers: {
     kind: "text",
     default: "",
+    check: peersFolder,
     readers: ["operator", "router", "gateway", "presence"],
     meaning: "Where processes find each other: folder:<path> of endpoint files, one a process.",
   },
@@ -331,7 +367,7 @@ export const SETTINGS = {
     meaning: "What processes of one installation show each other. Made anew by every start of standalone mode.",
   },
   internalHost: {
-    kind: "text",
+    kind: "host",
     default: "127.0.0.1",
     readers: ["operator", "router", "gateway", "presence"],
     meaning: "Address that the ports between processes bind.",
