@@ -3,6 +3,7 @@
 // signal closes at once. Invariant: `stop` runs once, whoever asks and however often.
 
 import type { Log } from "./log.ts";
+import { tellParent } from "./parent.ts";
 
 /** Anything with a life of its own. Both calls are safe to make twice. */
 export interface Component {
@@ -51,6 +52,7 @@ export class Lifecycle {
   }
 
   async #stop(deadlineMs: number): Promise<void> {
+    tellParent({ type: "draining" });
     const endsAt = performance.now() + deadlineMs;
     const reversed = this.#components.toReversed();
     for (const { name, component } of reversed) {

@@ -9,6 +9,8 @@ export type DoorName = "http" | "grpc";
 export type ToParent =
   /** This process takes part: its supervisor may count on it. Ports are the public ones it serves, where it has any. */
   | { readonly type: "ready"; readonly ports: Partial<Record<DoorName, number>> }
+  /** It hands over and ends: no new connections for it. Said by Lifecycle. */
+  | { readonly type: "draining" }
   /** A line for the user's terminal. */
   | { readonly type: "notice"; readonly text: string }
   /** It cannot start, for a reason that the user must mend: one sentence. It exits right after. */
