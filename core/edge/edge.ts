@@ -8,6 +8,9 @@ import type { Channels, Permissions, Presence, Priority, Subject, Topic } from "
 import type { TopicId } from "../domain/topic-id.ts";
 import type { PublishResult } from "../fleet/publish-order.ts";
 
+/** Characters of a connection id that a caller names: ours have about 20. */
+export const EXCLUDE_CONNECTION_ID_LENGTH_MAX = 64;
+
 /** A topic id that a principal may do something with, and the Topic that governs it. */
 export interface Granted {
   readonly topicId: TopicId;
@@ -58,15 +61,18 @@ export interface TopicFields {
 }
 
 export interface Edge {
-  /** Proves a token; undefined is the anonymous principal. Throws unauthenticated, token_expired. */
-  authenticate(token: string | undefined): Promise<Principal>;
+  /**
+   * Proves a token; undefined is the anonymous principal. With the caller's `address`, one that sends many bad tokens is
+   * refused before the next is looked at. Throws unauthenticated, token_expired, rate_limited, overloaded.
+   */
+  authenticate(token: string | undefined, address?: string): Promise<Principal>;
   /** Takes one call from the caller's buckets. Throws rate_limited. */
   admitCall(caller: Caller): void;
   /** Throws topic_id_invalid, topic_not_found, unauthenticated, forbidden. */
   authorize(action: Action, principal: Principal, topicId: string): Granted;
   /** Checks everything and hands the message on. Throws any code that a publish can meet. */
   publish(caller: Caller, input: PublishInput): Promise<PublishResult>;
-  topics: TopicCalls;
+  readonly topics: TopicCalls;
 }
 
 /** The topic calls of HTTP and gRPC. Every one checks the caller's rights. */

@@ -17,11 +17,16 @@ export class TokenBucket {
 
   /** Takes `count` tokens if they are there. `nowMs` is monotonic. */
   take(nowMs: number, count = 1): boolean {
-    this.#tokens = Math.min(this.#burst, this.#tokens + (nowMs - this.#atMs) * this.#perMs);
-    this.#atMs = nowMs;
-    if (this.#tokens < count) return false;
+    if (!this.has(nowMs, count)) return false;
     this.#tokens -= count;
     return true;
+  }
+
+  /** Whether `count` tokens are there to be taken. */
+  has(nowMs: number, count = 1): boolean {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (nowMs - this.#atMs) * this.#perMs);
+    this.#atMs = nowMs;
+    return this.#tokens >= count;
   }
 }
 
@@ -47,6 +52,11 @@ export class TokenBuckets {
     this.#buckets.set(key, bucket);
     if (this.#buckets.size > this.#keysMax) this.#forgetOldest();
     return bucket.take(nowMs, count);
+  }
+
+  /** Whether a take would succeed now; makes no bucket and counts as no use. */
+  has(key: string, nowMs: number, count = 1): boolean {
+    return this.#buckets.get(key)?.has(nowMs, count) ?? count <= this.#burst;
   }
 
   #forgetOldest(): void {

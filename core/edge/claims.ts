@@ -1,0 +1,118 @@
+// Owns: what the claims of a token must look like, and the principal they make. Called with claims whose signature is
+// already proven (tokens.ts). Pure. Invariant: nobody becomes somebody whose name Kubernetes or Earshot gives out itself
+// (`system:`, `anonymous:`).
+
+import { isPattern, PATTERNS_MAX } from "../domain/capability.ts";
+import { type JsonFields, readJsonObject } from "../domain/json-text.ts";
+import type { Capabilities, Principal } from "../domain/principal.ts";
+import { NO_CAPABILITIES } from "../domain/principal.ts";
+import { EarshotError } from "../runtime/errors.ts";
+
+export interface ClaimRules {
+  /** `aud` must name one of them. */
+  readonly audiences: readonly string[];
+  /** Namespaces that the issuer may speak for; undefined: all. */
+  readonly namespaces: readonly string[] | undefined;
+}
+
+/** Seconds that a token's `nbf` may lie ahead of our clock. `exp` has no such grace: it ends when it says. */
+export const NOT_BEFORE_TOLERANCE_S = 5;
+
+/** Bytes of `earshot.info`: a name and a picture's address, shown to everybody present. */
+export const INFO_BYTES_MAX = 4 * 1024;
+
+/** Characters of a user id or group: it goes out with every message its user speaks. */
+export const NAME_LENGTH_MAX = 256;
+
+/** Last second of the year 9999: beyond it a time is no date, and mostly one in milliseconds. */
+const EXPIRY_MAX_S = 253_402_300_799;
+
+/**
+ * The principal that claims (JSON bytes) speak of. Throws unauthenticated with the claim's name, or token_expired.
+ */
+export function principalOf(claims: Uint8Array, rules: ClaimRules, nowMs: number): Principal {
+  const read = readJsonObject(claims, (fields): Principal => {
+    fields.ignoreOthers();
+    const userId = readUserId(fields);
+    const expiresAtMs = readTimes(fields, nowMs);
+    readAudience(fields, rules.audiences);
+    const groups = readGroups(fields);
+    const own = fields.optionalObject("earshot", readEarshot);
+    if (expiresAtMs <= nowMs) throw new EarshotError("token_expired", "the token has expired");
+    return {
+      kind: "user",
+      userId,
+      groups,
+      capabilities: own?.capabilities ?? NO_CAPABILITIES,
+      namespaces: rules.namespaces,
+      expiresAtMs,
+      info: own?.info,
+    };
+  });
+  if (read.ok) return read.value;
+  throw new EarshotError("unauthenticated", `the token is not accepted: ${read.message}`);
+}
+
+function readUserId(fields: JsonFields): string {
+  const userId = fields.string("sub");
+  checkName(fields, "sub", userId);
+  return userId;
+}
+
+function checkName(fields: JsonFields, claim: string, name: string): void {
+  if (name === "" || name.length > NAME_LENGTH_MAX) fields.fail(claim, `must have 1 to ${NAME_LENGTH_MAX} characters`);
+  if (!name.isWellFormed() || /\p{Cc}/u.test(name)) fields.fail(claim, "must not hold control characters");
+  for (const reserved of ["system:", "anonymous:"]) {
+    if (name.startsWith(reserved)) fields.fail(claim, `must not begin with ${reserved}`);
+  }
+}
+
+/** Checks `nbf`; returns when the token ends, in milliseconds, which may be past. */
+function readTimes(fields: JsonFields, nowMs: number): number {
+  const expiresAt = fields.optionalNumber("exp");
+  if (expiresAt === undefined) fields.fail("exp", "is missing");
+  if (!(expiresAt >= 0 && expiresAt <= EXPIRY_MAX_S)) fields.fail("exp", "must be a time in seconds since 1970");
+  const notBefore = fields.optionalNumber("nbf");
+  if (notBefore !== undefined && (notBefore - NOT_BEFORE_TOLERANCE_S) * 1000 > nowMs) {
+    fields.fail("nbf", "lies in the future");
+  }
+  return Math.floor(expiresAt * 1000);
+}
+
+function readAudience(fields: JsonFields, audiences: readonly string[]): void {
+  const kind = fields.kind("aud");
+  const named = kind === "array" ? fields.optionalStrings("aud", AUDIENCES_MAX) : [fields.string("aud")];
+  if (!audiences.some((audience) => named?.includes(audience))) {
+    fields.fail("aud", `must name ${audiences.join(" or ")}`);
+  }
+}
+
+/** Audiences in one token; no issuer has so many. */
+const AUDIENCES_MAX = 64;
+
+function readGroups(fields: JsonFields): readonly string[] {
+  const groups = fields.optionalStrings("groups", GROUPS_MAX) ?? [];
+  for (const [index, group] of groups.entries()) checkName(fields, `groups[${index}]`, group);
+  return groups;
+}
+
+/** Groups in one token: what large directories hand out, within a token's 16 KiB. */
+const GROUPS_MAX = 1_024;
+
+function readEarshot(fields: JsonFields): { capabilities: Capabilities; info: string | undefined } {
+  const publish = readPatterns(fields, "publish");
+  const subscribe = readPatterns(fields, "subscribe");
+  const manage = readPatterns(fields, "manage");
+  const info = fields.optionalRaw("info");
+  if (info !== undefined && Buffer.byteLength(info) > INFO_BYTES_MAX) {
+    fields.fail("info", `has more than ${INFO_BYTES_MAX} bytes`);
+  }
+  return { capabilities: { publish, subscribe, manage }, info: info === "null" ? undefined : info };
+}
+
+function readPatterns(fields: JsonFields, name: "publish" | "subscribe" | "manage"): readonly string[] {
+  const patterns = fields.optionalStrings(name, PATTERNS_MAX) ?? [];
+  const wrong = patterns.findIndex((pattern) => !isPattern(pattern));
+  if (wrong >= 0) fields.fail(`${name}[${wrong}]`, "must be a topic id, the beginning of one with * behind, or *");
+  return patterns;
+}
