@@ -1,0 +1,64 @@
+// Owns: reading a request's body into bytes, up to a limit that is asked for anew with each request (the largest message
+// of all Topics changes), and from bytes into fields. Elsewhere: which fields a call has (beside its route).
+
+import type { IncomingMessage } from "node:http";
+import { type JsonFields, readJsonObject } from "#core/domain/json-text.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+
+/** Content types whose body is read as JSON: what `curl -d`, sendBeacon and forms send without being asked. */
+const JSON_TYPES = new Set(["", "application/json", "text/plain", "application/x-www-form-urlencoded"]);
+
+/** Bytes beyond the limit that are read and thrown away, so that a client which is still sending gets to read the answer. */
+const DISCARDED_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Throws invalid_request when a body of this content type or encoding is not read here. */
+export function checkContentType(contentType: string | undefined, contentEncoding: string | undefined): void {
+  if (contentEncoding !== undefined && contentEncoding !== "identity") {
+    throw refuse("Content-Encoding", "bodies are read as they are, without compression");
+  }
+  const [type = "", ...parameters] = (contentType ?? "").toLowerCase().split(";");
+  const name = type.trim();
+  if (!JSON_TYPES.has(name) && !name.endsWith("+json")) {
+    throw refuse("Content-Type", "Content-Type must be application/json (text/plain and forms are read as JSON too)");
+  }
+  const charset = parameters.map((part) => part.trim()).find((part) => part.startsWith("charset="));
+  if (charset !== undefined && !/^charset="?utf-?8"?$/.test(charset)) {
+    throw refuse("Content-Type", "bodies are UTF-8");
+  }
+}
+
+/** Reads a whole body. Throws message_too_large beyond `limitBytes`. */
+export async function readBody(stream: IncomingMessage, limitBytes: number): Promise<Buffer> {
+  const announced = Number(stream.headers["content-length"] ?? 0);
+  if (announced > limitBytes + DISCARDED_BYTES_MAX) throw tooLarge(limitBytes);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes <= limitBytes) chunks.push(chunk);
+    else {
+      chunks.length = 0;
+      if (bytes > limitBytes + DISCARDED_BYTES_MAX) throw tooLarge(limitBytes);
+    }
+  }
+  if (bytes > limitBytes) throw tooLarge(limitBytes);
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+/** Reads the JSON object that a body must be. `body` is what the content type parser left: bytes, or nothing. */
+export function readFields<T>(body: unknown, read: (fields: JsonFields) => T): T {
+  const result = readJsonObject(body instanceof Uint8Array ? body : EMPTY, read);
+  if (result.ok) return result.value;
+  const { code, message, field } = result;
+  throw new EarshotError(code, message, field === undefined ? {} : { field });
+}
+
+const EMPTY = new Uint8Array(0);
+
+function tooLarge(limitBytes: number): EarshotError {
+  return new EarshotError("message_too_large", `the body may have ${limitBytes} bytes here`);
+}
+
+function refuse(field: string, message: string): EarshotError {
+  return new EarshotError("invalid_request", message, { field });
+}

@@ -1,0 +1,65 @@
+// Owns: node:http's server as fastify needs it, hardened: small headers, and whoever is slow to send a request is cut
+// off. What HTTP itself refuses, before there is a request, is a problem too.
+
+import { createServer, type Server } from "node:http";
+import type { Socket } from "node:net";
+import type { FastifyServerFactoryHandler } from "fastify";
+import { PROBLEM_TYPE, type Problem, protocolProblem } from "./problem.ts";
+
+/** Bytes of all headers: a token of some 8 KiB and a long path fit. */
+const HEADER_BYTES_MAX = 16 * 1024;
+
+/** Milliseconds in which a request's headers must have come: slow loris. */
+const HEADERS_TIMEOUT_MS = 10_000;
+
+/** Milliseconds in which a whole request must have come: 1.4 MiB at 400 kbit/s. Answers may take as long as they like. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** Milliseconds between looks for requests that are late. */
+const LATE_CHECK_MS = 2_000;
+
+/** Milliseconds an idle connection is kept: longer than a load balancer keeps it (60 s), so that it closes first. */
+const KEEP_ALIVE_MS = 65_000;
+
+/** Makes the server. It is never told to listen: connections are emitted into it. */
+export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: LATE_CHECK_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      noDelay: true,
+    },
+    handler,
+  );
+  // node:http begins to look for late requests when it hears that it listens, which nobody else tells it here.
+  server.emit("listening");
+  return server;
+}
+
+/** Answers a connection whose bytes are not a request, and ends it. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  const answering = (socket as { _httpMessage?: { headersSent: boolean } })._httpMessage?.headersSent === true;
+  if (error.code === "ECONNRESET" || answering || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { status, body } = clientErrorProblem(error.code);
+  socket.end(
+    `HTTP/1.1 ${status} \r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `connection: close\r\ncache-control: no-store\r\n\r\n${body}`,
+  );
+}
+
+function clientErrorProblem(code: string | undefined): Problem {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return protocolProblem(431, `headers have at most ${HEADER_BYTES_MAX} bytes in all`);
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return protocolProblem(408, "the request took too long to arrive");
+    default:
+      return protocolProblem(400, "this is not an HTTP/1.1 request");
+  }
+}
