@@ -12,3 +12,15 @@ export function createRegistry(role: string): Registry {
   collectDefaultMetrics({ register: registry });
   return registry;
 }
+
+/** A gauge that is read when it is asked for, from state that somebody keeps anyway. */
+export function readGauge(registry: Registry, name: string, help: string, read: () => number): Gauge {
+  return new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}

@@ -1,0 +1,364 @@
+// Owns: what this process knows of the fleet (Fleet), kept by Sync streams to every operator, and what it tells them:
+// readiness, acks, reports. Topics come from one stream at a time, maps from all; a lower epoch is never applied.
+// Invariant: an operator that dies changes nothing here (static stability). While no operator has ever answered since
+// this process started, routers are asked instead, who serve the last state they applied (sync-relay.ts).
+
+import { create } from "@bufbuild/protobuf";
+import { EMPTY_SHARD_MAP, isNewer, type ShardMap } from "../domain/shard-map.ts";
+import type { Topic } from "../domain/topic.ts";
+import type { Clock, Timer } from "../runtime/clock.ts";
+import { EarshotError } from "../runtime/errors.ts";
+import { fromStatus } from "../runtime/grpc.ts";
+import type { Component } from "../runtime/lifecycle.ts";
+import type { Log } from "../runtime/log.ts";
+import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
+import {
+  ControlPlaneService,
+  EpochAckSchema,
+  HelloSchema,
+  type Members,
+  type MutateTopicRequest,
+  type MutateTopicResponse,
+  type Push,
+  ReportSchema,
+  Role,
+  type ShardMap as ProtoShardMap,
+  type Welcome,
+} from "#proto/earshot/internal/v1/control_plane_pb.ts";
+import type { Fleet, FleetMember, TopicChange, Unlisten } from "./fleet.ts";
+import type { PeerDirectory } from "./peers.ts";
+import { shardMapFromProto } from "./shard-map-codec.ts";
+import { SyncSources } from "./sync-sources.ts";
+import type { SyncFrame, SyncStream } from "./sync-stream.ts";
+import { TopicTable } from "./topic-table.ts";
+
+/** This process as its Hello names it. */
+export interface SyncSelf {
+  readonly incarnation: string;
+  readonly role: "router" | "gateway" | "presence";
+  readonly name: string;
+  readonly node: string;
+  readonly zone: string;
+  /** `host:port` of the internal gRPC server; routers only, else empty. */
+  readonly address: string;
+}
+
+export interface SyncClientOptions {
+  readonly self: SyncSelf;
+  readonly peers: PeerDirectory;
+  readonly peerSecret: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly registry: Registry;
+}
+
+/** What the owner of a process adds to its reports; readiness and epoch are known here. */
+export interface ReportParts {
+  readonly draining?: boolean;
+  readonly links?: readonly { readonly routerIncarnation: string; readonly alive: boolean }[];
+  readonly hotTopics?: readonly { readonly topic: string; readonly subscriptions: number }[];
+}
+
+export const SYNC_PROTOCOL_VERSION = 1;
+
+/** Milliseconds between reports when nothing changes. */
+const REPORT_MS = 5_000;
+
+/** Milliseconds a change of a Topic may take at the operator before its caller is told that none answers. */
+const MUTATE_MS = 3_000;
+
+/** Milliseconds that applying Topics may hold the event loop at a time. */
+const SLICE_MS = 4;
+
+const ROLES = { router: Role.ROUTER, gateway: Role.GATEWAY, presence: Role.PRESENCE } as const;
+
+export class SyncClient implements Fleet, Component {
+  readonly #options: SyncClientOptions;
+  readonly #table = new TopicTable((change) => this.#tellTopic(change));
+  readonly #topicListeners = new Set<(change: TopicChange) => void>();
+  readonly #mapListeners = new Set<(map: ShardMap, before: ShardMap) => void>();
+  readonly #memberListeners = new Set<(members: readonly FleetMember[]) => void>();
+  readonly #releasedListeners = new Set<() => void>();
+  readonly #topicsSyncedListeners = new Set<() => void>();
+  readonly #nacks: Counter;
+  #sources: SyncSources | undefined;
+  #reporting: Timer | undefined;
+  #map: ShardMap = EMPTY_SHARD_MAP;
+  #members: readonly FleetMember[] = [];
+  #httpTopicsNamespace = "";
+  #ready = false;
+  #ackedEpoch = 0;
+  #released = false;
+  #reportParts: () => ReportParts = () => ({});
+  #reportDue = false;
+  #closed = false;
+
+  constructor(options: SyncClientOptions) {
+    this.#options = options;
+    const { registry } = options;
+    readGauge(registry, "earshot_sync_operators_connected", "Operators with a live Sync stream.", () => {
+      return this.#sources?.operators.length ?? 0;
+    });
+    readGauge(registry, "earshot_sync_epoch", "Epoch of the shard map in force here.", () => this.#map.epoch);
+    readGauge(registry, "earshot_sync_topics", "Topics known here.", () => this.#table.topics.size);
+    this.#nacks = new Counter({
+      name: "earshot_sync_nacks_total",
+      help: "Pushes of the control plane that could not be applied.",
+      registers: [registry],
+    });
+  }
+
+  /** Starts dialling. Attach listeners before, and nothing is missed. */
+  start(): void {
+    if (this.#sources !== undefined || this.#closed) return;
+    const { peers, peerSecret, clock, log, self } = this.#options;
+    this.#sources = new SyncSources({
+      peers,
+      incarnation: self.incarnation,
+      peerSecret,
+      clock,
+      log,
+      hello: (wantsTopics) => this.#hello(wantsTopics),
+      welcomed: (stream, welcome) => this.#welcomed(stream, welcome),
+      push: (push, isSource) => this.#push(push, isSource),
+      sourceChanged: () => this.#table.abandonList(),
+    });
+    this.#reporting = clock.every(REPORT_MS, () => this.#report());
+  }
+
+  get topics(): ReadonlyMap<string, Topic> {
+    return this.#table.topics;
+  }
+
+  get largestMessageBytes(): number {
+    return this.#table.largestMessageBytes;
+  }
+
+  get map(): ShardMap {
+    return this.#map;
+  }
+
+  get members(): readonly FleetMember[] {
+    return this.#members;
+  }
+
+  get synced(): boolean {
+    return this.#table.complete && this.#map.epoch > 0;
+  }
+
+  /** Whether a complete list of Topics was ever received: what a router needs to be put into a first map. */
+  get topicsSynced(): boolean {
+    return this.#table.complete;
+  }
+
+  get operatorConnected(): boolean {
+    return (this.#sources?.operators.length ?? 0) > 0;
+  }
+
+  /** As the operator told it; empty: Topics are not made over HTTP, or no operator has told yet. */
+  get httpTopicsNamespace(): string {
+    return this.#httpTopicsNamespace;
+  }
+
+  topic(key: string): Topic | undefined {
+    return this.#table.topics.get(key);
+  }
+
+  onTopic(listener: (change: TopicChange) => void): Unlisten {
+    return listen(this.#topicListeners, listener);
+  }
+
+  onMap(listener: (map: ShardMap, before: ShardMap) => void): Unlisten {
+    return listen(this.#mapListeners, listener);
+  }
+
+  onMembers(listener: (members: readonly FleetMember[]) => void): Unlisten {
+    return listen(this.#memberListeners, listener);
+  }
+
+  /** Called once, when the first complete list of Topics has been applied. */
+  onTopicsSynced(listener: () => void): Unlisten {
+    return listen(this.#topicsSyncedListeners, listener);
+  }
+
+  /** Called once, when the operator says that every process has acked a map without this (draining) router. */
+  onReleased(listener: () => void): Unlisten {
+    return listen(this.#releasedListeners, listener);
+  }
+
+  /** This process has done what an epoch asks of it (see EpochAck). Lower ones than before are ignored. */
+  ackEpoch(epoch: number): void {
+    if (epoch <= this.#ackedEpoch) return;
+    this.#ackedEpoch = epoch;
+    this.#sources?.send(ackFrame(epoch));
+  }
+
+  /** What the owner's reports add; asked whenever one is sent. */
+  setReport(parts: () => ReportParts): void {
+    this.#reportParts = parts;
+  }
+
+  /** Sends a report soon: once, however often this is called in one turn of the event loop. */
+  reportChanged(): void {
+    if (this.#reportDue || this.#closed) return;
+    this.#reportDue = true;
+    setImmediate(() => {
+      this.#reportDue = false;
+      this.#report();
+    });
+  }
+
+  setReady(ready: boolean): void {
+    if (ready === this.#ready) return;
+    this.#ready = ready;
+    this.reportChanged();
+  }
+
+  async mutateTopic(request: MutateTopicRequest): Promise<MutateTopicResponse> {
+    const { clock } = this.#options;
+    const endsAtMs = clock.monotonic() + MUTATE_MS;
+    let failure = new EarshotError("control_plane_unavailable", "no operator is connected; try again later");
+    for (const { client } of this.#sources?.operators ?? []) {
+      const leftMs = endsAtMs - clock.monotonic();
+      try {
+        return await client.unary(ControlPlaneService.method.mutateTopic, request, leftMs);
+      } catch (error) {
+        failure = fromStatus(error, () => unanswered(error));
+        // Only who says that it did nothing may be followed by another: the change must not be made twice.
+        if (!refusedUnhandled(error, failure)) break;
+      }
+    }
+    throw failure;
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#reporting?.cancel();
+    this.#sources?.close();
+    return Promise.resolve();
+  }
+
+  #hello(wantsTopics: boolean): SyncFrame {
+    const { incarnation, role, name, node, zone, address } = this.#options.self;
+    const value = create(HelloSchema, {
+      protocolVersion: SYNC_PROTOCOL_VERSION,
+      incarnation,
+      role: ROLES[role],
+      name,
+      node,
+      zone,
+      address,
+      epoch: BigInt(this.#map.epoch),
+      wantsTopics,
+      ready: this.#ready,
+    });
+    return { case: "hello", value };
+  }
+
+  #welcomed(stream: SyncStream, welcome: Welcome): void {
+    this.#httpTopicsNamespace = welcome.httpTopicsNamespace;
+    stream.send(this.#reportFrame());
+    if (this.#ackedEpoch > 0) stream.send(ackFrame(this.#ackedEpoch));
+  }
+
+  #report(): void {
+    this.#sources?.send(this.#reportFrame());
+  }
+
+  #reportFrame(): SyncFrame {
+    const { draining = false, links = [], hotTopics = [] } = this.#reportParts();
+    const value = create(ReportSchema, {
+      ready: this.#ready,
+      draining,
+      links: links.map((link) => ({ ...link })),
+      hotTopics: hotTopics.map(({ topic, subscriptions }) => ({ topic, subscriptions: BigInt(subscriptions) })),
+      epoch: BigInt(this.#map.epoch),
+    });
+    return { case: "report", value };
+  }
+
+  async #push(push: Push, isSource: () => boolean): Promise<string | undefined> {
+    const reason = await this.#applyTopics(push, isSource);
+    if (reason === undefined && push.members !== undefined && isSource()) this.#setMembers(push.members);
+    const mapReason = push.shardMap === undefined ? undefined : this.#applyMap(push.shardMap);
+    if (push.released) this.#setReleased();
+    const failed = reason ?? mapReason;
+    if (failed !== undefined) {
+      this.#nacks.inc();
+      this.#options.log.error({ reason: failed }, "push of the control plane refused");
+    }
+    return failed;
+  }
+
+  async #applyTopics(push: Push, isSource: () => boolean): Promise<string | undefined> {
+    const wasComplete = this.#table.complete;
+    const steps = this.#table.apply(push);
+    let sliceEndsAtMs = this.#options.clock.monotonic() + SLICE_MS;
+    for (;;) {
+      if (!isSource() || this.#closed) return undefined;
+      const step = steps.next();
+      if (step.done === true) {
+        if (!wasComplete && this.#table.complete) for (const listener of this.#topicsSyncedListeners) listener();
+        return step.value;
+      }
+      if (this.#options.clock.monotonic() < sliceEndsAtMs) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      sliceEndsAtMs = this.#options.clock.monotonic() + SLICE_MS;
+    }
+  }
+
+  #applyMap(proto: ProtoShardMap): string | undefined {
+    const parsed = shardMapFromProto(proto);
+    if (!parsed.ok) return `shard map: ${parsed.reason}`;
+    if (!isNewer(parsed.value, this.#map)) return undefined;
+    const before = this.#map;
+    this.#map = parsed.value;
+    for (const listener of this.#mapListeners) listener(parsed.value, before);
+    this.reportChanged();
+    return undefined;
+  }
+
+  #setMembers(members: Members): void {
+    this.#members = members.processes.flatMap(({ incarnation, role, name }) => {
+      const word = MEMBER_ROLES.get(role);
+      return word === undefined ? [] : [{ incarnation, role: word, name }];
+    });
+    for (const listener of this.#memberListeners) listener(this.#members);
+  }
+
+  #setReleased(): void {
+    if (this.#released) return;
+    this.#released = true;
+    for (const listener of this.#releasedListeners) listener();
+  }
+
+  #tellTopic(change: TopicChange): void {
+    for (const listener of this.#topicListeners) listener(change);
+  }
+}
+
+const MEMBER_ROLES: ReadonlyMap<number, FleetMember["role"]> = new Map([
+  [Role.OPERATOR, "operator"],
+  [Role.ROUTER, "router"],
+  [Role.GATEWAY, "gateway"],
+  [Role.PRESENCE, "presence"],
+]);
+
+function listen<T>(listeners: Set<T>, listener: T): Unlisten {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function ackFrame(epoch: number): SyncFrame {
+  return { case: "epochAck", value: create(EpochAckSchema, { epoch: BigInt(epoch) }) };
+}
+
+function unanswered(error: unknown): EarshotError {
+  return new EarshotError("control_plane_unavailable", "the operator did not answer; try again later", {
+    cause: error,
+  });
+}
+
+function refusedUnhandled(error: unknown, failure: EarshotError): boolean {
+  return failure.code === "control_plane_unavailable" && failure.cause !== error;
+}
