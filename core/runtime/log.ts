@@ -1,16 +1,19 @@
 // Owns: pino, and what a log line looks like: one constant sentence an event, everything that varies in fields, never a
-// token or a payload. Lines go to standard output as JSON.
+// token or a payload. Lines go to standard output as JSON (the supervisor's, whose terminal is its user's, to a file).
 
-import { type Logger, pino, stdTimeFunctions } from "pino";
+import { destination, type Logger, type LoggerOptions, pino, stdTimeFunctions } from "pino";
 
 export type Log = Logger;
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Makes the root log of a process. `fields` stand on every line (role, name, incarnation). */
-export function createLog(level: LogLevel, fields: Record<string, string>): Log {
-  return pino({
+/**
+ * Makes the root log of a process. `fields` stand on every line (role, name, incarnation); `file`, where given, is
+ * appended to instead of standard output.
+ */
+export function createLog(level: LogLevel, fields: Record<string, string>, file?: string): Log {
+  const options: LoggerOptions = {
     level,
     base: fields,
     messageKey: "message",
@@ -20,5 +23,6 @@ export function createLog(level: LogLevel, fields: Record<string, string>): Log 
       error: (error: unknown) =>
         error instanceof Error ? { name: error.name, message: error.message, stack: error.stack } : String(error),
     },
-  });
+  };
+  return file === undefined ? pino(options) : pino(options, destination({ dest: file, append: true, sync: true }));
 }

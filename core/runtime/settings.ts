@@ -69,6 +69,11 @@ function addressOrRange(text: string): string | undefined {
   return /^\d{1,3}$/.test(bits) && Number(bits) <= widest ? undefined : right;
 }
 
+/** RFC 7518, section 3.2: a key of HS256 is as long as its hash. */
+function keyOrNone(text: string): string | undefined {
+  return text === "" || Buffer.byteLength(text) >= 32 ? undefined : "32 bytes long at least";
+}
+
 function peersFolder(text: string): string | undefined {
   return text === "" || /^folder:./.test(text) ? undefined : "folder:<path>";
 }
@@ -130,6 +135,7 @@ export const SETTINGS = {
     kind: "text",
     default: "",
     secret: true,
+    check: keyOrNone,
     readers: EDGES,
     meaning:
       "HS256 key of tokens, 32 bytes at least. Empty: standalone mode makes one and keeps it in the state folder.",
