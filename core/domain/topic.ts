@@ -2,6 +2,8 @@
 // the operator parses manifests against it and fills the defaults; core/fleet/topic-codec.ts carries the result.
 // Words are written as in the CRD everywhere, but for `permissions` in HTTP (PUBLIC, PUBLISH_ONLY...).
 
+import { MESSAGE_BYTES_DEFAULT } from "./limits.ts";
+
 export type Permissions = "Public" | "Private" | "PublishOnly" | "SubscribeOnly";
 export type Channels = "None" | "Dynamic";
 export type Presence = "None" | "Count" | "Members";
@@ -42,3 +44,20 @@ export interface Topic {
   /** Made over HTTP or gRPC: only these may be changed there. */
   readonly httpManaged: boolean;
 }
+
+/** What a Topic says that says nothing: the defaults of the CRD. */
+export const POLICY_DEFAULTS: TopicPolicy = {
+  permissions: "Private",
+  owner: undefined,
+  publishers: [],
+  subscribers: [],
+  channels: "None",
+  presence: "Count",
+  slowConsumer: "DropOldest",
+  maxMessageBytes: MESSAGE_BYTES_DEFAULT,
+  batchWindowMilliseconds: 0,
+  priority: "Normal",
+  maxPublishesPerSecond: 1_000,
+  maxSubscribers: 0,
+  maxChannels: 0,
+};

@@ -1,0 +1,231 @@
+// Owns: proving tokens (JWT, RFC 7519): which issuer's keys a token must be signed with, by which algorithm, and a
+// bounded memory of tokens already proven. The key source decides the algorithm, never the token alone, so a public key
+// is never taken for a secret. Elsewhere: what the claims must say (claims.ts), where keys come from (key-source.ts,
+// jwks.ts). Invariant: no token, or part of one, is ever in a log line or a message.
+
+import { hash } from "node:crypto";
+import { compactVerify, decodeProtectedHeader } from "jose";
+import { readJsonObject } from "../domain/json-text.ts";
+import type { Principal } from "../domain/principal.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { ConfigError } from "../runtime/config.ts";
+import { EarshotError, messageOf } from "../runtime/errors.ts";
+import type { Component } from "../runtime/lifecycle.ts";
+import type { Log } from "../runtime/log.ts";
+import { Counter, type Registry } from "../runtime/metrics.ts";
+import { SECRET_BYTES_MIN } from "../runtime/secret.ts";
+import type { Config } from "../runtime/settings.ts";
+import { TokenBuckets } from "../runtime/token-bucket.ts";
+import { type ClaimRules, principalOf } from "./claims.ts";
+import { OWN_ISSUER, parseIssuers } from "./issuers.ts";
+import { JwksSource } from "./jwks.ts";
+import { type KeySource, SecretFileSource, SecretSource } from "./key-source.ts";
+
+/** Characters of a token: more than any HTTP server takes in one header. Checked before anything is decoded. */
+export const TOKEN_LENGTH_MAX = 16 * 1024;
+
+/** Proven tokens remembered: one a connection of a full gateway; 10 MB at most. The one used longest ago goes first. */
+export const PROVEN_TOKENS_MAX = 16_384;
+
+/** Milliseconds for which a proven token is believed without looking at its key again: as long as keys are fresh. */
+export const PROVEN_TOKEN_MS = 10 * 60_000;
+
+/** Bad tokens a second, and at once, that one address may send; each costs us about 60 us to look at. */
+export const BAD_TOKENS_PER_SECOND = 100;
+export const BAD_TOKENS_BURST = 1_000;
+
+/** Addresses with bad tokens that are remembered. */
+const BAD_ADDRESSES_MAX = 10_000;
+
+interface Issuer extends ClaimRules {
+  readonly keys: KeySource;
+}
+
+interface Proven {
+  readonly principal: Principal;
+  /** Monotonic. */
+  readonly untilMs: number;
+}
+
+export interface TokenOptions {
+  readonly config: Pick<Config, "secret" | "issuers" | "audience">;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly registry: Registry;
+}
+
+export class Tokens implements Component {
+  readonly #issuers: ReadonlyMap<string, Issuer>;
+  readonly #clock: Clock;
+  readonly #proven = new Map<string, Proven>();
+  readonly #bad = new TokenBuckets(BAD_TOKENS_PER_SECOND, BAD_TOKENS_BURST, BAD_ADDRESSES_MAX);
+  readonly #verifications: Counter<"outcome">;
+
+  /** Throws ConfigError when a secret or an issuer cannot be used. */
+  constructor(options: TokenOptions) {
+    this.#clock = options.clock;
+    this.#issuers = issuersOf(options);
+    this.#verifications = new Counter({
+      name: "earshot_token_verifications_total",
+      help: "Tokens looked at, by outcome: remembered, proven, refused.",
+      labelNames: ["outcome"],
+      registers: [options.registry],
+    });
+  }
+
+  /**
+   * Who a token proves its bearer to be. An `address` that sends too many bad ones is refused unseen, but for tokens
+   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded.
+   */
+  async prove(token: string, address: string | undefined): Promise<Principal> {
+    if (token.length > TOKEN_LENGTH_MAX) {
+      throw new EarshotError("unauthenticated", `a token has at most ${TOKEN_LENGTH_MAX} characters`);
+    }
+    const key = hash("sha256", token, "base64");
+    const remembered = this.#recall(key);
+    if (remembered !== undefined) {
+      this.#verifications.inc({ outcome: "remembered" });
+      return remembered;
+    }
+    if (address !== undefined && !this.#bad.has(address, this.#clock.monotonic())) {
+      throw new EarshotError("rate_limited", "too many tokens of this address were not accepted");
+    }
+    try {
+      const principal = await this.#verify(token);
+      this.#remember(key, principal);
+      this.#verifications.inc({ outcome: "proven" });
+      return principal;
+    } catch (error) {
+      this.#verifications.inc({ outcome: "refused" });
+      if (address !== undefined) this.#bad.take(address, this.#clock.monotonic());
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#proven.clear();
+    await Promise.all([...this.#issuers.values()].map((issuer) => issuer.keys.close()));
+  }
+
+  async #verify(token: string): Promise<Principal> {
+    const { header, issuerName } = peek(token);
+    const issuer = this.#issuers.get(issuerName ?? OWN_ISSUER);
+    if (issuer === undefined) {
+      throw new EarshotError(
+        "unauthenticated",
+        issuerName === undefined
+          ? "the token names no issuer (iss), and this installation has no secret of its own"
+          : "the token's issuer (iss) is not one of this installation",
+      );
+    }
+    const { algorithms } = issuer.keys;
+    if (header.alg === undefined || !algorithms.includes(header.alg)) {
+      throw new EarshotError("unauthenticated", `tokens of this issuer are signed with ${algorithms.join(", ")}`);
+    }
+    const key = await issuer.keys.keyFor(header);
+    const claims = await signedClaims(token, key, algorithms);
+    return principalOf(claims, issuer, this.#clock.now());
+  }
+
+  #recall(key: string): Principal | undefined {
+    const proven = this.#proven.get(key);
+    if (proven === undefined) return undefined;
+    this.#proven.delete(key);
+    if (proven.untilMs <= this.#clock.monotonic()) return undefined;
+    this.#proven.set(key, proven);
+    const { principal } = proven;
+    if (principal.kind !== "anonymous" && principal.expiresAtMs <= this.#clock.now()) {
+      throw new EarshotError("token_expired", "the token has expired");
+    }
+    return principal;
+  }
+
+  #remember(key: string, principal: Principal): void {
+    this.#proven.set(key, { principal, untilMs: this.#clock.monotonic() + PROVEN_TOKEN_MS });
+    if (this.#proven.size <= PROVEN_TOKENS_MAX) return;
+    for (const oldest of this.#proven.keys()) {
+      this.#proven.delete(oldest);
+      return;
+    }
+  }
+}
+
+function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {
+  const { config, clock, log, registry } = options;
+  const issuers = new Map<string, Issuer>();
+  if (config.secret !== "") {
+    if (Buffer.byteLength(config.secret) < SECRET_BYTES_MIN) {
+      throw new ConfigError(`secret (EARSHOT_SECRET) must have ${SECRET_BYTES_MIN} bytes at least`);
+    }
+    const keys = new SecretSource(config.secret);
+    issuers.set(OWN_ISSUER, { keys, audiences: [config.audience], namespaces: undefined });
+  }
+  const fetches = new Counter({
+    name: "earshot_jwks_fetches_total",
+    help: "Fetches of issuers' keys, by outcome: ok, failed.",
+    labelNames: ["outcome"],
+    registers: [registry],
+  });
+  for (const [index, setting] of parseIssuers(config.issuers, config.audience).entries()) {
+    const { issuer, audiences, namespaces } = setting;
+    const keys =
+      setting.keys.kind === "jwks"
+        ? new JwksSource({ issuer, uri: setting.keys.uri, clock, log, fetches })
+        : secretFileSource(`issuers[${index}].secretFile`, setting.keys.path, clock, log);
+    issuers.set(issuer, { keys, audiences, namespaces });
+  }
+  return issuers;
+}
+
+function secretFileSource(where: string, path: string, clock: Clock, log: Log): KeySource {
+  try {
+    return new SecretFileSource(path, clock, log);
+  } catch (error) {
+    throw new ConfigError(`${where} cannot be used: ${messageOf(error)}`);
+  }
+}
+
+interface Peeked {
+  readonly header: { readonly alg?: string; readonly kid?: string };
+  readonly issuerName: string | undefined;
+}
+
+/** What a token says of itself, unproven: only good for choosing the key it must then be proven with. */
+function peek(token: string): Peeked {
+  const parts = token.split(".");
+  if (parts.length !== 3) throw notAToken();
+  const read = readJsonObject(Buffer.from(parts[1] ?? "", "base64url"), (fields) => {
+    fields.ignoreOthers();
+    return fields.optionalString("iss");
+  });
+  if (!read.ok) throw notAToken();
+  try {
+    const { alg, kid, crit } = decodeProtectedHeader(token);
+    // Extensions that must be understood (RFC 7515, section 4.1.11); we know none.
+    if (crit !== undefined) throw notAToken();
+    return {
+      header: { ...(typeof alg === "string" ? { alg } : {}), ...(typeof kid === "string" ? { kid } : {}) },
+      issuerName: read.value,
+    };
+  } catch {
+    throw notAToken();
+  }
+}
+
+function notAToken(): EarshotError {
+  return new EarshotError("unauthenticated", "the token is not a signed JWT");
+}
+
+/** The claims of a token (JSON bytes), once its signature is proven. */
+async function signedClaims(
+  token: string,
+  key: Awaited<ReturnType<KeySource["keyFor"]>>,
+  algorithms: readonly string[],
+): Promise<Uint8Array> {
+  try {
+    return (await compactVerify(token, key, { algorithms: [...algorithms] })).payload;
+  } catch {
+    // jose's reasons (a bad signature, a broken header) help nobody but whoever guesses.
+    throw new EarshotError("unauthenticated", "the token's signature does not fit its issuer's key");
+  }
+}
