@@ -31,7 +31,15 @@ export interface PresencePage {
   readonly nextCursor: string | undefined;
 }
 
-export type PresenceOperation = { readonly kind: "join" | "leave"; readonly entry: PresenceEntry };
+export interface PresenceOperation {
+  readonly kind: "join" | "leave";
+  readonly entry: PresenceEntry;
+  /** A join that the store had taken before it came back empty: others were told of it then. */
+  readonly resent?: boolean;
+}
+
+/** Why a store holds nothing of a gateway any more: it is a new one, or the gateway's lease ran out. */
+export type PresenceEmptied = "restarted" | "lapsed";
 
 /** A user who is gone because the gateways that held them are. */
 export interface PresenceReaped {
@@ -41,14 +49,24 @@ export interface PresenceReaped {
   readonly version: number;
 }
 
-/** Every call rejects with presence_unavailable when the store does not answer. */
+/** Every call rejects with presence_unavailable when the store does not answer. Lists take a wrong cursor as invalid_request. */
 export interface PresenceStore extends Component {
-  apply(gatewayIncarnation: string, operations: readonly PresenceOperation[]): Promise<readonly PresenceDecision[]>;
+  /**
+   * Applies one batch, as a whole. Batches of a gateway are numbered, one is under way at a time, and one that is sent
+   * again under its number (its answer was lost) is answered as before. Needs a lease.
+   */
+  apply(
+    gatewayIncarnation: string,
+    operations: readonly PresenceOperation[],
+    batch: number,
+  ): Promise<readonly PresenceDecision[]>;
   list(topicId: string, limit: number, cursor: string | undefined): Promise<PresencePage>;
+  /** Takes or renews the lease; with 0 it runs out at once, and so what the gateway holds. */
   renewLease(gatewayIncarnation: string, ttlMs: number): Promise<void>;
+  /** Users who are gone with their gateways; each is told once, to one caller. */
   reap(): Promise<readonly PresenceReaped[]>;
-  /** Called when the store came back empty: the caller sends all it holds again. */
-  onEmptied(listener: () => void): void;
+  /** Called when a renewal finds that the store holds nothing of the caller any more: it sends all it holds again. */
+  onEmptied(listener: (why: PresenceEmptied) => void): void;
 }
 
 /** What a presence frame and `/subscribers` start from. */
@@ -63,5 +81,6 @@ export interface PresenceTracker extends Component {
   readonly available: boolean;
   joined(entry: PresenceEntry): void;
   left(entry: PresenceEntry): void;
+  /** Holds at least what this gateway told before it. Rejects only for a wrong cursor (invalid_request). */
   snapshot(topicId: string, limit: number, cursor: string | undefined): Promise<PresenceSnapshot>;
 }

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file earshot/internal/v1/presence.proto.
  */
 export const file_earshot_internal_v1_presence: GenFile = /*@__PURE__*/
-  fileDesc("CiJlYXJzaG90L2ludGVybmFsL3YxL3ByZXNlbmNlLnByb3RvEhNlYXJzaG90LmludGVybmFsLnYxIm8KFEFwcGx5UHJlc2VuY2VSZXF1ZXN0EhsKE2dhdGV3YXlfaW5jYXJuYXRpb24YASABKAkSOgoKb3BlcmF0aW9ucxgCIAMoCzImLmVhcnNob3QuaW50ZXJuYWwudjEuUHJlc2VuY2VPcGVyYXRpb24inQEKEVByZXNlbmNlT3BlcmF0aW9uEhAKCHRvcGljX2lkGAEgASgJEg0KBWxlYXZlGAIgASgIEg8KB3VzZXJfaWQYAyABKAkSDAoEaW5mbxgEIAEoCRIVCg1jb25uZWN0aW9uX2lkGAUgASgJEhcKD3N1YnNjcmlwdGlvbl9pZBgGIAEoCRIYChBzdWJzY3JpYmVkX2F0X21zGAcgASgDImwKFUFwcGx5UHJlc2VuY2VSZXNwb25zZRI4CglkZWNpc2lvbnMYASADKAsyJS5lYXJzaG90LmludGVybmFsLnYxLlByZXNlbmNlRGVjaXNpb24SGQoRc3RvcmVfaW5jYXJuYXRpb24YAiABKAkiQwoQUHJlc2VuY2VEZWNpc2lvbhIPCgdjaGFuZ2VkGAEgASgIEg0KBWNvdW50GAIgASgEEg8KB3ZlcnNpb24YAyABKAQiRQoSTGlzdE1lbWJlcnNSZXF1ZXN0EhAKCHRvcGljX2lkGAEgASgJEg0KBWxpbWl0GAIgASgNEg4KBmN1cnNvchgDIAEoCSKEAQoTTGlzdE1lbWJlcnNSZXNwb25zZRI4CgdtZW1iZXJzGAEgAygLMicuZWFyc2hvdC5pbnRlcm5hbC52MS5NZW1iZXJTdWJzY3JpcHRpb24SDQoFY291bnQYAiABKAQSEwoLbmV4dF9jdXJzb3IYAyABKAkSDwoHdmVyc2lvbhgEIAEoBCJ9ChJNZW1iZXJTdWJzY3JpcHRpb24SDwoHdXNlcl9pZBgBIAEoCRIMCgRpbmZvGAIgASgJEhUKDWNvbm5lY3Rpb25faWQYAyABKAkSFwoPc3Vic2NyaXB0aW9uX2lkGAQgASgJEhgKEHN1YnNjcmliZWRfYXRfbXMYBSABKAMiQAoRUmVuZXdMZWFzZVJlcXVlc3QSGwoTZ2F0ZXdheV9pbmNhcm5hdGlvbhgBIAEoCRIOCgZ0dGxfbXMYAiABKA0iLwoSUmVuZXdMZWFzZVJlc3BvbnNlEhkKEXN0b3JlX2luY2FybmF0aW9uGAEgASgJIg0KC1JlYXBSZXF1ZXN0Ij8KDFJlYXBSZXNwb25zZRIvCgRsZWZ0GAEgAygLMiEuZWFyc2hvdC5pbnRlcm5hbC52MS5SZWFwZWRNZW1iZXIiUQoMUmVhcGVkTWVtYmVyEhAKCHRvcGljX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSDQoFY291bnQYAyABKAQSDwoHdmVyc2lvbhgEIAEoBDKEAwoUUHJlc2VuY2VTdG9yZVNlcnZpY2USXgoFQXBwbHkSKS5lYXJzaG90LmludGVybmFsLnYxLkFwcGx5UHJlc2VuY2VSZXF1ZXN0GiouZWFyc2hvdC5pbnRlcm5hbC52MS5BcHBseVByZXNlbmNlUmVzcG9uc2USYAoLTGlzdE1lbWJlcnMSJy5lYXJzaG90LmludGVybmFsLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBooLmVhcnNob3QuaW50ZXJuYWwudjEuTGlzdE1lbWJlcnNSZXNwb25zZRJdCgpSZW5ld0xlYXNlEiYuZWFyc2hvdC5pbnRlcm5hbC52MS5SZW5ld0xlYXNlUmVxdWVzdBonLmVhcnNob3QuaW50ZXJuYWwudjEuUmVuZXdMZWFzZVJlc3BvbnNlEksKBFJlYXASIC5lYXJzaG90LmludGVybmFsLnYxLlJlYXBSZXF1ZXN0GiEuZWFyc2hvdC5pbnRlcm5hbC52MS5SZWFwUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("CiJlYXJzaG90L2ludGVybmFsL3YxL3ByZXNlbmNlLnByb3RvEhNlYXJzaG90LmludGVybmFsLnYxIpABChRBcHBseVByZXNlbmNlUmVxdWVzdBIbChNnYXRld2F5X2luY2FybmF0aW9uGAEgASgJEjoKCm9wZXJhdGlvbnMYAiADKAsyJi5lYXJzaG90LmludGVybmFsLnYxLlByZXNlbmNlT3BlcmF0aW9uEg0KBWJhdGNoGAMgASgEEhAKCGxlYXNlX2lkGAQgASgJIq0BChFQcmVzZW5jZU9wZXJhdGlvbhIQCgh0b3BpY19pZBgBIAEoCRINCgVsZWF2ZRgCIAEoCBIPCgd1c2VyX2lkGAMgASgJEgwKBGluZm8YBCABKAkSFQoNY29ubmVjdGlvbl9pZBgFIAEoCRIXCg9zdWJzY3JpcHRpb25faWQYBiABKAkSGAoQc3Vic2NyaWJlZF9hdF9tcxgHIAEoAxIOCgZyZXNlbnQYCCABKAgifQoVQXBwbHlQcmVzZW5jZVJlc3BvbnNlEjgKCWRlY2lzaW9ucxgBIAMoCzIlLmVhcnNob3QuaW50ZXJuYWwudjEuUHJlc2VuY2VEZWNpc2lvbhIZChFzdG9yZV9pbmNhcm5hdGlvbhgCIAEoCRIPCgdyZWZ1c2VkGAMgASgIIkMKEFByZXNlbmNlRGVjaXNpb24SDwoHY2hhbmdlZBgBIAEoCBINCgVjb3VudBgCIAEoBBIPCgd2ZXJzaW9uGAMgASgEIkUKEkxpc3RNZW1iZXJzUmVxdWVzdBIQCgh0b3BpY19pZBgBIAEoCRINCgVsaW1pdBgCIAEoDRIOCgZjdXJzb3IYAyABKAkihAEKE0xpc3RNZW1iZXJzUmVzcG9uc2USOAoHbWVtYmVycxgBIAMoCzInLmVhcnNob3QuaW50ZXJuYWwudjEuTWVtYmVyU3Vic2NyaXB0aW9uEg0KBWNvdW50GAIgASgEEhMKC25leHRfY3Vyc29yGAMgASgJEg8KB3ZlcnNpb24YBCABKAQifQoSTWVtYmVyU3Vic2NyaXB0aW9uEg8KB3VzZXJfaWQYASABKAkSDAoEaW5mbxgCIAEoCRIVCg1jb25uZWN0aW9uX2lkGAMgASgJEhcKD3N1YnNjcmlwdGlvbl9pZBgEIAEoCRIYChBzdWJzY3JpYmVkX2F0X21zGAUgASgDIkAKEVJlbmV3TGVhc2VSZXF1ZXN0EhsKE2dhdGV3YXlfaW5jYXJuYXRpb24YASABKAkSDgoGdHRsX21zGAIgASgNIkEKElJlbmV3TGVhc2VSZXNwb25zZRIZChFzdG9yZV9pbmNhcm5hdGlvbhgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCSINCgtSZWFwUmVxdWVzdCI/CgxSZWFwUmVzcG9uc2USLwoEbGVmdBgBIAMoCzIhLmVhcnNob3QuaW50ZXJuYWwudjEuUmVhcGVkTWVtYmVyIlEKDFJlYXBlZE1lbWJlchIQCgh0b3BpY19pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEg0KBWNvdW50GAMgASgEEg8KB3ZlcnNpb24YBCABKAQyhAMKFFByZXNlbmNlU3RvcmVTZXJ2aWNlEl4KBUFwcGx5EikuZWFyc2hvdC5pbnRlcm5hbC52MS5BcHBseVByZXNlbmNlUmVxdWVzdBoqLmVhcnNob3QuaW50ZXJuYWwudjEuQXBwbHlQcmVzZW5jZVJlc3BvbnNlEmAKC0xpc3RNZW1iZXJzEicuZWFyc2hvdC5pbnRlcm5hbC52MS5MaXN0TWVtYmVyc1JlcXVlc3QaKC5lYXJzaG90LmludGVybmFsLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2USXQoKUmVuZXdMZWFzZRImLmVhcnNob3QuaW50ZXJuYWwudjEuUmVuZXdMZWFzZVJlcXVlc3QaJy5lYXJzaG90LmludGVybmFsLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJLCgRSZWFwEiAuZWFyc2hvdC5pbnRlcm5hbC52MS5SZWFwUmVxdWVzdBohLmVhcnNob3QuaW50ZXJuYWwudjEuUmVhcFJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message earshot.internal.v1.ApplyPresenceRequest
@@ -25,6 +25,20 @@ export type ApplyPresenceRequest = Message<"earshot.internal.v1.ApplyPresenceReq
    * @generated from field: repeated earshot.internal.v1.PresenceOperation operations = 2;
    */
   operations: PresenceOperation[];
+
+  /**
+   * Grows by one for each batch of this gateway; a batch sent again has the number it had, and is answered as before.
+   *
+   * @generated from field: uint64 batch = 3;
+   */
+  batch: bigint;
+
+  /**
+   * Of the lease that the gateway believes to hold; with another one nothing is applied.
+   *
+   * @generated from field: string lease_id = 4;
+   */
+  leaseId: string;
 };
 
 /**
@@ -72,6 +86,13 @@ export type PresenceOperation = Message<"earshot.internal.v1.PresenceOperation">
    * @generated from field: int64 subscribed_at_ms = 7;
    */
   subscribedAtMs: bigint;
+
+  /**
+   * A join that the store had taken before it was started anew: others have been told of it already.
+   *
+   * @generated from field: bool resent = 8;
+   */
+  resent: boolean;
 };
 
 /**
@@ -98,6 +119,13 @@ export type ApplyPresenceResponse = Message<"earshot.internal.v1.ApplyPresenceRe
    * @generated from field: string store_incarnation = 2;
    */
   storeIncarnation: string;
+
+  /**
+   * The gateway's lease is not the one it names: nothing was applied.
+   *
+   * @generated from field: bool refused = 3;
+   */
+  refused: boolean;
 };
 
 /**
@@ -262,6 +290,13 @@ export type RenewLeaseResponse = Message<"earshot.internal.v1.RenewLeaseResponse
    * @generated from field: string store_incarnation = 1;
    */
   storeIncarnation: string;
+
+  /**
+   * Another one than before: the lease had run out, and what the gateway held is gone.
+   *
+   * @generated from field: string lease_id = 2;
+   */
+  leaseId: string;
 };
 
 /**
@@ -356,7 +391,8 @@ export const PresenceStoreService: GenService<{
     output: typeof ListMembersResponseSchema;
   },
   /**
-   * Renews the lease of one gateway incarnation; what it held is gone when the lease runs out.
+   * Renews the lease of one gateway incarnation; what it held is gone when the lease runs out. With ttl_ms 0 it runs out
+   * at once.
    *
    * @generated from rpc earshot.internal.v1.PresenceStoreService.RenewLease
    */
