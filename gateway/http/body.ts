@@ -2,7 +2,8 @@
 // of all Topics changes), and from bytes into fields. Elsewhere: which fields a call has (beside its route).
 
 import type { IncomingMessage } from "node:http";
-import { type JsonFields, readJsonObject } from "#core/domain/json-text.ts";
+import type { JsonFields } from "#core/domain/json-text.ts";
+import { parseJsonObject } from "#core/edge/json-body.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 
 /** Content types whose body is read as JSON: what `curl -d`, sendBeacon and forms send without being asked. */
@@ -45,12 +46,9 @@ export async function readBody(stream: IncomingMessage, limitBytes: number): Pro
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
 }
 
-/** Reads the JSON object that a body must be. `body` is what the content type parser left: bytes, or nothing. */
+/** Reads the JSON object that a body must be. `body` is what readBody left: bytes, or nothing. */
 export function readFields<T>(body: unknown, read: (fields: JsonFields) => T): T {
-  const result = readJsonObject(body instanceof Uint8Array ? body : EMPTY, read);
-  if (result.ok) return result.value;
-  const { code, message, field } = result;
-  throw new EarshotError(code, message, field === undefined ? {} : { field });
+  return parseJsonObject(body instanceof Uint8Array ? body : EMPTY, read);
 }
 
 const EMPTY = new Uint8Array(0);

@@ -5,6 +5,7 @@
 import type { BlockList } from "node:net";
 import type { FastifyRequest } from "fastify";
 import { ANONYMOUS } from "#core/domain/principal.ts";
+import { bearerToken } from "#core/edge/bearer.ts";
 import type { Caller, Edge } from "#core/edge/edge.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { clientAddress } from "./client-address.ts";
@@ -25,11 +26,7 @@ export interface IdentifyDeps {
 
 /** The token of a request, or undefined. Throws unauthenticated where Authorization is there and is no Bearer token. */
 export function tokenOf(authorization: string | undefined, query: unknown): string | undefined {
-  if (authorization !== undefined) {
-    const match = /^Bearer +([^\s]+) *$/i.exec(authorization);
-    if (match?.[1] === undefined) throw new EarshotError("unauthenticated", "Authorization must be: Bearer <token>");
-    return match[1];
-  }
+  if (authorization !== undefined) return bearerToken(authorization);
   const token = (query as Record<string, unknown> | null | undefined)?.["token"];
   if (token === undefined || token === "") return undefined;
   if (typeof token !== "string") throw new EarshotError("unauthenticated", "token must stand once in the query");
@@ -51,7 +48,7 @@ export function createIdentify({ edge, trusted, incarnation }: IdentifyDeps) {
     // An `h` is no hex digit: never the id of a connection.
     const connectionId = `${incarnation.slice(0, 6)}-h${calls.toString(16)}`;
     try {
-      const principal = await edge.authenticate(tokenOf(request.headers.authorization, request.query));
+      const principal = await edge.authenticate(tokenOf(request.headers.authorization, request.query), address);
       const caller: Caller = { principal, address, connectionId };
       edge.admitCall(caller);
       return caller;

@@ -54,12 +54,8 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
 }
 
 function clientErrorProblem(code: string | undefined): Problem {
-  switch (code) {
-    case "HPE_HEADER_OVERFLOW":
-      return protocolProblem(431, `headers have at most ${HEADER_BYTES_MAX} bytes in all`);
-    case "ERR_HTTP_REQUEST_TIMEOUT":
-      return protocolProblem(408, "the request took too long to arrive");
-    default:
-      return protocolProblem(400, "this is not an HTTP/1.1 request");
-  }
+  if (code === "HPE_HEADER_OVERFLOW")
+    return protocolProblem(431, `headers have at most ${HEADER_BYTES_MAX} bytes in all`);
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return protocolProblem(408, "the request took too long to arrive");
+  return protocolProblem(400, "this is not an HTTP/1.1 request");
 }
