@@ -18,6 +18,7 @@ import { EarshotError, messageOf } from "./errors.ts";
 export type {
   ConnectionInjector,
   Metadata,
+  Server,
   ServerDuplexStream,
   ServerWritableStream,
   StatusObject,
@@ -35,6 +36,8 @@ export interface CallContext {
   readonly metadata: grpc.Metadata;
   /** `host:port` of the peer. */
   readonly peer: string;
+  /** Whether the caller has let go, or its deadline has passed: nobody waits for the answer. */
+  isCancelled(): boolean;
 }
 
 type Handler<M> = M extends {
@@ -106,7 +109,11 @@ function unaryAdapter(
   handler: (request: unknown, context: CallContext) => Promise<unknown>,
 ): grpc.handleUnaryCall<unknown, unknown> {
   return (call, callback) => {
-    handler(call.request, { metadata: call.metadata, peer: call.getPeer() }).then(
+    handler(call.request, {
+      metadata: call.metadata,
+      peer: call.getPeer(),
+      isCancelled: () => call.cancelled,
+    }).then(
       (response) => callback(null, response),
       (error: unknown) => callback(toStatus(error)),
     );
@@ -160,14 +167,17 @@ export interface GrpcServerOptions {
   /** What every call must carry as `authorization: Bearer <secret>`; undefined: open to all (the public port). */
   readonly peerSecret?: string | undefined;
   readonly maxReceiveBytes?: number;
+  /** Calls of one connection at the same time; HTTP/2 makes more wait. */
+  readonly maxConcurrentCalls?: number;
 }
 
 /** A server without services and ports. */
 export function createGrpcServer(options: GrpcServerOptions = {}): grpc.Server {
-  const { peerSecret, maxReceiveBytes } = options;
+  const { peerSecret, maxReceiveBytes, maxConcurrentCalls } = options;
   return new grpc.Server({
     ...COMMON_OPTIONS,
     ...(maxReceiveBytes === undefined ? {} : { "grpc.max_receive_message_length": maxReceiveBytes }),
+    ...(maxConcurrentCalls === undefined ? {} : { "grpc.max_concurrent_streams": maxConcurrentCalls }),
     ...(peerSecret === undefined ? {} : { interceptors: [requirePeerSecret(peerSecret)] }),
   });
 }
