@@ -120,8 +120,20 @@ function unaryAdapter(
   };
 }
 
+/** A status of its own, for standard services whose protocol names one. Everybody else throws an EarshotError. */
+export class GrpcStatusError extends Error {
+  override readonly name = "GrpcStatusError";
+  readonly code: grpc.status;
+
+  constructor(code: grpc.status, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** The status that tells a caller of an error; what is not an EarshotError stays INTERNAL without its text. */
 export function toStatus(error: unknown): Partial<grpc.StatusObject> & { code: grpc.status; details: string } {
+  if (error instanceof GrpcStatusError) return { code: error.code, details: error.message };
   if (!(error instanceof EarshotError)) return { code: grpc.status.INTERNAL, details: "internal error" };
   const metadata = new grpc.Metadata();
   metadata.set("earshot-code", error.code);

@@ -1,0 +1,87 @@
+// Owns: the public gRPC server of one process: PublisherService, TopicService, health, reflection, and what a gateway
+// adds (SubscriberService). Elsewhere: which port it listens on and how it is shared (the mains).
+
+import type { DescService } from "@bufbuild/protobuf";
+import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
+import { type ConnectionInjector, createGrpcServer, injectorOf, listenGrpc, type Server } from "../runtime/grpc.ts";
+import type { Component } from "../runtime/lifecycle.ts";
+import type { Log } from "../runtime/log.ts";
+import { PublisherService } from "#proto/earshot/v1/publisher_pb.ts";
+import { TopicService } from "#proto/earshot/v1/topic_pb.ts";
+import { Health } from "#proto/grpc/health/v1/health_pb.ts";
+import type { Edge } from "./edge.ts";
+import { GrpcHealth } from "./grpc-health.ts";
+import { GrpcReflection } from "./grpc-reflection.ts";
+import { bindPublisherService } from "./publisher-service.ts";
+import { bindTopicService } from "./topic-service.ts";
+
+/** Bytes of one message on the wire: a batch's 2 MiB and one largest message, with room for their other fields. */
+const RECEIVE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Calls of one connection at the same time: HTTP/2 makes more wait at the caller. */
+const CALLS_PER_CONNECTION_MAX = 1_000;
+
+export interface PublicGrpcOptions {
+  readonly edge: Edge;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** Further services: `bind` adds their handlers, the descriptors go into health and reflection. */
+  readonly extra?: { readonly services: readonly DescService[]; bind(server: Server): void };
+}
+
+export interface PublicGrpc extends Component {
+  /** Listens on `host:port` (0: any free one); resolves with the port. */
+  listen(host: string, port: number): Promise<number>;
+  /** Takes connections that were accepted elsewhere. */
+  injector(): ConnectionInjector;
+  drain(deadlineMs: number): Promise<void>;
+}
+
+/** A server that does not listen yet. */
+export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
+  const { edge, log, clock = SYSTEM_CLOCK, extra } = options;
+  const server = createGrpcServer({
+    maxReceiveBytes: RECEIVE_BYTES_MAX,
+    maxConcurrentCalls: CALLS_PER_CONNECTION_MAX,
+  });
+  const streams = new Set<{ drain(): void }>();
+  const health = new GrpcHealth();
+  const reflection = new GrpcReflection();
+  bindPublisherService(server, { edge, clock, log, streams });
+  bindTopicService(server, edge);
+  extra?.bind(server);
+  for (const service of [PublisherService, TopicService, ...(extra?.services ?? [])]) {
+    health.add(service.typeName);
+    reflection.add(service);
+  }
+  health.bind(server);
+  reflection.add(Health);
+  reflection.bind(server);
+  return {
+    listen: (host, port) => listenGrpc(server, host, port),
+    injector: () => injectorOf(server),
+    async drain() {
+      health.setServing(false);
+      for (const stream of streams) stream.drain();
+      await shutDown(server, () => {
+        health.end();
+        reflection.end();
+      });
+    },
+    async close() {
+      health.end();
+      reflection.end();
+      server.forceShutdown();
+    },
+  };
+}
+
+/** Sends GOAWAY and waits for the calls under way; `endTools` then lets go of streams that would stay for ever. */
+async function shutDown(server: Server, endTools: () => void): Promise<void> {
+  const done = new Promise<void>((resolve) => {
+    // An error here says that it was shut down before.
+    server.tryShutdown(() => resolve());
+  });
+  endTools();
+  await done;
+}
