@@ -1,0 +1,278 @@
+// Owns: the in-memory presence store: who is in which topic, by which gateway, and until when. Pure but for the time that
+// is passed in (monotonic milliseconds). Called by store-server.ts. Invariants: a user's first subscription and last one
+// are decided here alone, within one call; of each user `joined` and `left` are told in turn, each once; versions of
+// a topic only grow, also over a restart of the process.
+// Elsewhere: the wire (store-server.ts), what a gateway holds and sends again (ledger.ts).
+
+import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
+import type { PresenceDecision, PresenceEntry, PresenceOperation, PresencePage, PresenceReaped } from "./presence.ts";
+import { PAGE_BYTES_MAX, type PagePosition, parseCursor, renderCursor } from "./page.ts";
+import { Departures, userKey } from "./departures.ts";
+
+/** Subscriptions held: some 400 bytes each, so 400 MB. One more is not taken, and counted. */
+export const STORE_ENTRIES_MAX = 1_000_000;
+
+/** Gateways with a lease: above any machine's. */
+const LEASES_MAX = 1_000;
+
+/**
+ * Milliseconds from the store's start in which gateways send again what they hold. A user who seems to leave meanwhile
+ * may be held by a gateway that has not come back yet, so that is told only when this time is over.
+ */
+export const RECOVERY_MS = 5_000;
+
+interface User {
+  readonly ordinal: number;
+  readonly entries: Map<string, Held>;
+  /** Known from before this store's start, or not yet told of as gone: others may still hold it. */
+  readonly resent: boolean;
+}
+
+interface Held {
+  readonly entry: PresenceEntry;
+  readonly ordinal: number;
+}
+
+interface Members {
+  readonly users: Map<string, User>;
+  version: number;
+}
+
+interface Lease {
+  readonly id: string;
+  expiresAtMs: number;
+  /** By `entryKey`. */
+  readonly entries: Map<string, PresenceEntry>;
+  batch: number;
+  decisions: readonly PresenceDecision[];
+}
+
+export interface MemoryStoreOptions {
+  /** Monotonic milliseconds of the start. */
+  readonly startedAtMs: number;
+  /** Where versions begin: anything that grows with every start, like microseconds since the epoch. */
+  readonly firstVersion: number;
+  readonly entriesMax?: number;
+}
+
+export class MemoryStore {
+  readonly #topics = new Map<string, Members>();
+  readonly #leases = new Map<string, Lease>();
+  readonly #departures = new Departures();
+  /** Users of whom `left` was told since the start, while gateways may still come back. */
+  readonly #toldLeft = new Set<string>();
+  readonly #recoveredAtMs: number;
+  readonly #entriesMax: number;
+  #version: number;
+  #ordinal = 0;
+  #leaseNumber = 0;
+  #entries = 0;
+  #refused = 0;
+
+  constructor(options: MemoryStoreOptions) {
+    this.#recoveredAtMs = options.startedAtMs + RECOVERY_MS;
+    this.#version = options.firstVersion;
+    this.#entriesMax = options.entriesMax ?? STORE_ENTRIES_MAX;
+  }
+
+  get sizes() {
+    return {
+      topics: this.#topics.size,
+      entries: this.#entries,
+      leases: this.#leases.size,
+      departures: this.#departures.size,
+      refused: this.#refused,
+    };
+  }
+
+  /** Takes or renews a lease; 0 ends it. The id is another one when it had run out. Undefined: too many gateways. */
+  renewLease(gateway: string, ttlMs: number, nowMs: number): string | undefined {
+    this.#sweep(nowMs);
+    const held = this.#leases.get(gateway);
+    if (held !== undefined) {
+      held.expiresAtMs = nowMs + ttlMs;
+      if (ttlMs === 0) this.#sweep(nowMs);
+      return held.id;
+    }
+    if (this.#leases.size >= LEASES_MAX) return undefined;
+    this.#leaseNumber += 1;
+    const id = String(this.#leaseNumber);
+    if (ttlMs > 0) {
+      this.#leases.set(gateway, { id, expiresAtMs: nowMs + ttlMs, entries: new Map(), batch: 0, decisions: [] });
+    }
+    return id;
+  }
+
+  /** Applies a batch; undefined when the lease is not in force, and nothing was applied. */
+  apply(
+    gateway: string,
+    leaseId: string,
+    batch: number,
+    operations: readonly PresenceOperation[],
+    nowMs: number,
+  ): readonly PresenceDecision[] | undefined {
+    this.#sweep(nowMs);
+    const lease = this.#leases.get(gateway);
+    if (lease === undefined || lease.id !== leaseId || batch < lease.batch) return undefined;
+    if (batch === lease.batch) return lease.decisions;
+    const decisions: PresenceDecision[] = [];
+    for (const operation of operations) {
+      const { entry } = operation;
+      const changed =
+        operation.kind === "join"
+          ? this.#join(gateway, lease, entry, operation.resent === true && nowMs < this.#recoveredAtMs)
+          : this.#leave(gateway, lease, entry, nowMs);
+      const members = this.#topics.get(entry.topicId);
+      decisions.push({ changed, count: members?.users.size ?? 0, version: members?.version ?? this.#version });
+    }
+    lease.batch = batch;
+    lease.decisions = decisions;
+    return decisions;
+  }
+
+  /** One page, by users in the order they came. Throws invalid_request for a cursor that is none. */
+  list(topicId: string, limit: number, cursor: string | undefined, nowMs: number): PresencePage {
+    this.#sweep(nowMs);
+    const members = this.#topics.get(topicId);
+    const from = cursor === undefined ? undefined : parseCursor(cursor);
+    if (members === undefined) return { members: [], count: 0, version: this.#version, nextCursor: undefined };
+    const { page, next } = pageOf(members.users, Math.min(limit, PRESENCE_PAGE_MAX), from);
+    const nextCursor = next === undefined ? undefined : renderCursor(next);
+    return { members: page, count: members.users.size, version: members.version, nextCursor };
+  }
+
+  /** Users who are gone with their gateways, and are not back. */
+  reap(nowMs: number): readonly PresenceReaped[] {
+    this.#sweep(nowMs);
+    return this.#departures.takeDue(nowMs).map(({ topicId, userId }) => {
+      const members = this.#topics.get(topicId);
+      const version = this.#nextVersion();
+      if (members !== undefined) members.version = version;
+      this.#noteLeft(topicId, userId, nowMs);
+      return { topicId, userId, count: members?.users.size ?? 0, version };
+    });
+  }
+
+  #join(gateway: string, lease: Lease, entry: PresenceEntry, resent: boolean): boolean {
+    const key = entryKey(entry);
+    // A subscription that is known already keeps its place and what was first told of it.
+    if (lease.entries.has(key)) return false;
+    if (this.#entries >= this.#entriesMax) {
+      this.#refused += 1;
+      return false;
+    }
+    this.#entries += 1;
+    lease.entries.set(key, entry);
+    const members = this.#membersOf(entry.topicId);
+    const known = members.users.get(entry.userId);
+    if (known !== undefined) {
+      known.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
+      return false;
+    }
+    const untold = this.#departures.cancel(entry.topicId, entry.userId);
+    const user: User = { ordinal: this.#nextOrdinal(), entries: new Map(), resent: resent || untold };
+    user.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
+    members.users.set(entry.userId, user);
+    members.version = this.#nextVersion();
+    if (untold) return false;
+    return !resent || this.#toldLeft.delete(userKey(entry.topicId, entry.userId));
+  }
+
+  #leave(gateway: string, lease: Lease, entry: PresenceEntry, nowMs: number): boolean {
+    const held = lease.entries.get(entryKey(entry));
+    if (held === undefined) return false;
+    const gone = this.#remove(gateway, lease, held);
+    if (gone?.resent === true && nowMs < this.#recoveredAtMs) {
+      this.#departures.add(held.topicId, held.userId, this.#recoveredAtMs);
+      return false;
+    }
+    if (gone !== undefined) this.#noteLeft(held.topicId, held.userId, nowMs);
+    return gone !== undefined;
+  }
+
+  /** Removes one subscription; the user, when it was the last. */
+  #remove(gateway: string, lease: Lease, entry: PresenceEntry): User | undefined {
+    const key = entryKey(entry);
+    lease.entries.delete(key);
+    this.#entries -= 1;
+    const members = this.#topics.get(entry.topicId);
+    const user = members?.users.get(entry.userId);
+    if (members === undefined || user === undefined) return undefined;
+    user.entries.delete(`${gateway} ${key}`);
+    if (user.entries.size > 0) return undefined;
+    members.users.delete(entry.userId);
+    members.version = this.#nextVersion();
+    if (members.users.size === 0) this.#topics.delete(entry.topicId);
+    return user;
+  }
+
+  /** A gateway that comes back later and still holds the user makes it `joined` again. */
+  #noteLeft(topicId: string, userId: string, nowMs: number): void {
+    if (nowMs < this.#recoveredAtMs) this.#toldLeft.add(userKey(topicId, userId));
+  }
+
+  #sweep(nowMs: number): void {
+    if (this.#toldLeft.size > 0 && nowMs >= this.#recoveredAtMs) this.#toldLeft.clear();
+    for (const [gateway, lease] of this.#leases) {
+      if (lease.expiresAtMs > nowMs) continue;
+      this.#leases.delete(gateway);
+      for (const entry of lease.entries.values()) {
+        const gone = this.#remove(gateway, lease, entry);
+        if (gone === undefined) continue;
+        const dueAtMs = gone.resent && nowMs < this.#recoveredAtMs ? this.#recoveredAtMs : nowMs;
+        this.#departures.add(entry.topicId, entry.userId, dueAtMs);
+      }
+    }
+  }
+
+  #membersOf(topicId: string): Members {
+    const known = this.#topics.get(topicId);
+    if (known !== undefined) return known;
+    const members: Members = { users: new Map(), version: this.#version };
+    this.#topics.set(topicId, members);
+    return members;
+  }
+
+  #nextOrdinal(): number {
+    this.#ordinal += 1;
+    return this.#ordinal;
+  }
+
+  #nextVersion(): number {
+    this.#version += 1;
+    return this.#version;
+  }
+}
+
+function entryKey(entry: PresenceEntry): string {
+  return `${entry.connectionId} ${entry.subscriptionId}`;
+}
+
+/** Subscriptions of `limit` users at most, and of no more than PAGE_BYTES_MAX, behind a position. */
+function pageOf(users: ReadonlyMap<string, User>, limit: number, from: PagePosition | undefined) {
+  const page: PresenceEntry[] = [];
+  let listed = 0;
+  let bytes = 0;
+  let last: PagePosition | undefined;
+  for (const user of users.values()) {
+    if (from !== undefined && user.ordinal < from.user) continue;
+    const resumed = user.ordinal === from?.user ? from.entry : 0;
+    let counted = false;
+    for (const { entry, ordinal } of user.entries.values()) {
+      if (ordinal <= resumed) continue;
+      if (!counted && listed === limit) return { page, next: last };
+      bytes += bytesOf(entry);
+      if (bytes > PAGE_BYTES_MAX && page.length > 0) return { page, next: last };
+      if (!counted) listed += 1;
+      counted = true;
+      page.push(entry);
+      last = { user: user.ordinal, entry: ordinal };
+    }
+  }
+  return { page, next: undefined };
+}
+
+/** About the bytes of an entry as JSON; texts outside ASCII count less than they take, which the cap bears. */
+function bytesOf(entry: PresenceEntry): number {
+  return entry.userId.length + (entry.info?.length ?? 0) + entry.connectionId.length + 128;
+}

@@ -1,0 +1,189 @@
+// Owns: reading member lists of the store for presence frames and `/subscribers`, within a deadline. Reads of one topic's
+// first page are shared: at most one is under way, and whoever comes meanwhile shares the next one, so that a crowd that
+// subscribes at once costs two reads, not one each. When the store does not answer, the last page known is given as stale.
+// The pages kept have a cap; the one used longest ago is forgotten.
+
+import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+import { Counter, Gauge, type Registry } from "#core/runtime/metrics.ts";
+import type { PresencePage, PresenceSnapshot, PresenceStore } from "./presence.ts";
+
+/** Milliseconds a snapshot may take: a subscriber waits for it. */
+const SNAPSHOT_MS = 200;
+
+/** Subscriptions in all pages that are kept for when the store is gone: some 40 MB. */
+const KEPT_ENTRIES_MAX = 100_000;
+
+export interface SnapshotQuery {
+  readonly topicId: string;
+  readonly limit: number;
+  readonly cursor: string | undefined;
+}
+
+export interface SnapshotsOptions {
+  readonly store: PresenceStore;
+  readonly clock: Clock;
+  readonly registry: Registry;
+  /** Sends what waits to be sent, now. */
+  readonly flush: () => void;
+}
+
+interface Waiter {
+  /** Change that must be applied first. */
+  readonly change: number;
+  readonly done: (settled: boolean) => void;
+}
+
+interface SharedRead {
+  current: Promise<PresencePage>;
+  next: Promise<PresencePage> | undefined;
+}
+
+export class Snapshots {
+  readonly #options: SnapshotsOptions;
+  readonly #reads = new Map<string, SharedRead>();
+  readonly #kept = new Map<string, PresencePage>();
+  readonly #outcomes: Counter;
+  #keptEntries = 0;
+  #waiters: Waiter[] = [];
+  #settledChange = 0;
+
+  constructor(options: SnapshotsOptions) {
+    this.#options = options;
+    const registers = [options.registry];
+    this.#outcomes = new Counter({
+      name: "earshot_presence_snapshots_total",
+      help: "Member lists given to subscribers and callers, by outcome (fresh, stale, none).",
+      labelNames: ["outcome"],
+      registers,
+    });
+    const kept = (): number => this.#keptEntries;
+    options.registry.registerMetric(
+      new Gauge({
+        name: "earshot_presence_kept_entries",
+        help: "Subscriptions in member lists that are kept for when the store is gone.",
+        registers: [],
+        collect() {
+          this.set(kept());
+        },
+      }),
+    );
+  }
+
+  /** `change`: what the store must have applied first; never: it does not answer now. */
+  async take(query: SnapshotQuery, change: number | "never"): Promise<PresenceSnapshot> {
+    const page = change === "never" ? undefined : await this.#withinDeadline(this.#read(query, change));
+    if (page !== undefined) {
+      this.#outcomes.inc({ outcome: "fresh" });
+      return { page, stale: false };
+    }
+    const kept = query.cursor === undefined ? this.#lastKnown(query) : undefined;
+    this.#outcomes.inc({ outcome: kept === undefined ? "none" : "stale" });
+    return { page: kept, stale: true };
+  }
+
+  /** Changes up to this one are applied. */
+  settled(change: number): void {
+    this.#settledChange = Math.max(this.#settledChange, change);
+    const waiters = this.#waiters;
+    this.#waiters = waiters.filter((waiter) => waiter.change > this.#settledChange);
+    for (const waiter of waiters) if (waiter.change <= this.#settledChange) waiter.done(true);
+  }
+
+  /** The store does not answer, or has forgotten: who waits gets what is known. */
+  interrupted(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter.done(false);
+  }
+
+  close(): void {
+    this.interrupted();
+    this.#kept.clear();
+    this.#keptEntries = 0;
+  }
+
+  /** The page, or undefined when it could not be had in time. Throws what the caller did wrong. */
+  async #withinDeadline(read: Promise<PresencePage | undefined>): Promise<PresencePage | undefined> {
+    let cancel = (): void => {};
+    const deadline = new Promise<undefined>((resolve) => {
+      const timer = this.#options.clock.after(SNAPSHOT_MS, () => resolve(undefined));
+      cancel = () => timer.cancel();
+    });
+    try {
+      return await Promise.race([read, deadline]);
+    } catch (error) {
+      if (error instanceof EarshotError && error.code === "invalid_request") throw error;
+      return undefined;
+    } finally {
+      cancel();
+    }
+  }
+
+  async #read(query: SnapshotQuery, change: number): Promise<PresencePage | undefined> {
+    if (!(await this.#settledAt(change))) return undefined;
+    const { topicId, limit, cursor } = query;
+    if (cursor !== undefined) return this.#options.store.list(topicId, limit, cursor);
+    const page = await this.#shared(topicId, limit);
+    this.#keep(query, page);
+    return page;
+  }
+
+  #settledAt(change: number): Promise<boolean> {
+    if (change <= this.#settledChange) return Promise.resolve(true);
+    return new Promise((done) => {
+      this.#waiters.push({ change, done });
+      this.#options.flush();
+    });
+  }
+
+  #shared(topicId: string, limit: number): Promise<PresencePage> {
+    const key = `${topicId} ${limit}`;
+    const read = (): Promise<PresencePage> => this.#options.store.list(topicId, limit, undefined);
+    const under = this.#reads.get(key);
+    if (under !== undefined) {
+      under.next ??= under.current.then(read, read);
+      return under.next;
+    }
+    const shared: SharedRead = { current: read(), next: undefined };
+    this.#reads.set(key, shared);
+    const advance = (): void => {
+      if (shared.next === undefined) {
+        this.#reads.delete(key);
+        return;
+      }
+      shared.current = shared.next;
+      shared.next = undefined;
+      shared.current.then(advance, advance);
+    };
+    shared.current.then(advance, advance);
+    return shared.current;
+  }
+
+  #keep({ topicId, limit }: SnapshotQuery, page: PresencePage): void {
+    // A page that somebody wanted short says less than the one that is kept for frames.
+    if (limit < PRESENCE_PAGE_MAX && page.nextCursor !== undefined) return;
+    const before = this.#kept.get(topicId);
+    if (before !== undefined && before.version > page.version) return;
+    this.#keptEntries += page.members.length - (before?.members.length ?? 0);
+    this.#kept.delete(topicId);
+    this.#kept.set(topicId, page);
+    for (const [oldest, forgotten] of this.#kept) {
+      if (this.#keptEntries <= KEPT_ENTRIES_MAX && this.#kept.size <= KEPT_ENTRIES_MAX) break;
+      this.#kept.delete(oldest);
+      this.#keptEntries -= forgotten.members.length;
+    }
+  }
+
+  /** What was last read, cut to `limit` users; it has no next page, since the store is not there to give one. */
+  #lastKnown({ topicId, limit }: SnapshotQuery): PresencePage | undefined {
+    const page = this.#kept.get(topicId);
+    if (page === undefined) return undefined;
+    const users = new Set<string>();
+    const members = page.members.filter(({ userId }) =>
+      users.size < limit || users.has(userId) ? users.add(userId) : false,
+    );
+    return { ...page, members, nextCursor: undefined };
+  }
+}
