@@ -1,0 +1,83 @@
+// Owns: the set of publish streams of this process: one to each router of the map (but itself), opened as soon as a map
+// names it. A router that left the map keeps its stream until the answers still due from it came.
+
+import type { Router, ShardMap } from "../domain/shard-map.ts";
+import { GrpcClient } from "../runtime/grpc.ts";
+import type { Availability, SequencerStream } from "./publish-stream.ts";
+
+export interface RouterStreamsOptions {
+  readonly open: (router: Router) => SequencerStream;
+  readonly peerSecret: string;
+}
+
+export class RouterStreams {
+  readonly #options: RouterStreamsOptions;
+  readonly #streams = new Map<string, SequencerStream>();
+  readonly #retired = new Set<SequencerStream>();
+  /** Channels to routers without a stream: this process itself, where it is one. */
+  readonly #clients = new Map<string, GrpcClient>();
+
+  constructor(options: RouterStreamsOptions) {
+    this.#options = options;
+  }
+
+  /** Streams that are up. */
+  get live(): number {
+    let live = 0;
+    for (const stream of this.#streams.values()) if (stream.availability === "live") live += 1;
+    return live;
+  }
+
+  /** Opens streams to routers that a map brought, retires those that it dropped. `self`: needs none. */
+  follow(map: ShardMap, self: string | undefined): void {
+    const wanted = new Set(map.routers.map(({ incarnation }) => incarnation));
+    for (const [incarnation, stream] of this.#streams) {
+      if (wanted.has(incarnation)) continue;
+      this.#streams.delete(incarnation);
+      this.#retired.add(stream);
+      stream.retire();
+    }
+    for (const router of map.routers) {
+      if (router.incarnation === self || this.#streams.has(router.incarnation)) continue;
+      this.#streams.set(router.incarnation, this.#options.open(router));
+    }
+    this.#forget();
+  }
+
+  get(incarnation: string): SequencerStream | undefined {
+    return this.#streams.get(incarnation);
+  }
+
+  availabilityOf(incarnation: string): Availability {
+    return this.#streams.get(incarnation)?.availability ?? "dead";
+  }
+
+  clientOf(router: Router): GrpcClient {
+    const known = this.#streams.get(router.incarnation)?.client ?? this.#clients.get(router.incarnation);
+    if (known !== undefined) return known;
+    const client = new GrpcClient(router.address, this.#options.peerSecret);
+    this.#clients.set(router.incarnation, client);
+    return client;
+  }
+
+  sweep(nowMs: number): void {
+    for (const stream of this.#streams.values()) stream.sweep(nowMs);
+    for (const stream of this.#retired) stream.sweep(nowMs);
+    this.#forget();
+  }
+
+  close(): void {
+    for (const stream of this.#streams.values()) stream.close();
+    for (const stream of this.#retired) stream.close();
+    for (const client of this.#clients.values()) client.close();
+    this.#streams.clear();
+    this.#retired.clear();
+    this.#clients.clear();
+  }
+
+  #forget(): void {
+    for (const stream of this.#retired) {
+      if (stream.availability === "dead" && stream.unanswered === 0) this.#retired.delete(stream);
+    }
+  }
+}

@@ -1,0 +1,71 @@
+// Owns: the order of one shard's publishes at this process when their target changes. New publishes wait until the
+// answers still due from the old target came, or the move was waited for long enough. Pure bookkeeping: no timer, no
+// stream. Publishes that come back (refused unhandled, not written) are older than what waits: they do not ask here.
+
+import type { Timer } from "../runtime/clock.ts";
+import type { Flight } from "./flight.ts";
+
+export class ShardLane {
+  /** Publishes that wait, oldest first. */
+  readonly waiting: Flight[] = [];
+  /** Runs while somebody waits; it is the placer's. */
+  timer: Timer | undefined;
+  #target: string | undefined;
+  #moves = 0;
+  #givenUpBefore = 0;
+  #dueHere = 0;
+  #dueElsewhere = 0;
+  /** A router that refused a publish of this shard, and until when it comes last. */
+  #avoided: string | undefined;
+  #avoidedUntilMs = 0;
+
+  /** Whether a new publish to `target` would overtake answers due from another one. */
+  mustWait(target: string): boolean {
+    return this.#dueElsewhere > 0 || (target !== this.#target && this.#dueHere > 0);
+  }
+
+  /** A publish goes to `target`; returns what `answered` wants back. */
+  sent(target: string): number {
+    if (target !== this.#target) {
+      this.#target = target;
+      this.#moves += 1;
+      this.#dueElsewhere += this.#dueHere;
+      this.#dueHere = 0;
+    }
+    this.#dueHere += 1;
+    return this.#moves;
+  }
+
+  /** The publish that `sent` numbered is no longer due where it went. */
+  answered(move: number): void {
+    if (move === this.#moves) this.#dueHere -= 1;
+    else if (move >= this.#givenUpBefore) this.#dueElsewhere -= 1;
+  }
+
+  /** What is due anywhere but at `target` is waited for no longer. */
+  giveUpWaiting(target: string): void {
+    if (target !== this.#target) {
+      this.#target = target;
+      this.#moves += 1;
+      this.#dueHere = 0;
+    }
+    this.#givenUpBefore = this.#moves;
+    this.#dueElsewhere = 0;
+  }
+
+  /** Puts a publish among those that wait, at its place by age. */
+  enqueue(flight: Flight): void {
+    let place = this.waiting.length;
+    while (place > 0 && (this.waiting[place - 1]?.number ?? 0) > flight.number) place -= 1;
+    this.waiting.splice(place, 0, flight);
+  }
+
+  avoid(incarnation: string, untilMs: number): void {
+    this.#avoided = incarnation;
+    this.#avoidedUntilMs = untilMs;
+  }
+
+  avoids(incarnation: string, nowMs: number): boolean {
+    return incarnation === this.#avoided && nowMs < this.#avoidedUntilMs;
+  }
+}
