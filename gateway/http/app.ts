@@ -15,7 +15,10 @@ import { createIdentify, sentToken } from "./identify.ts";
 import { createHttpMetrics } from "./metrics.ts";
 import { PROBLEM_TYPE, type Problem, problemOf, protocolProblem } from "./problem.ts";
 import { RouteTable } from "./route-table.ts";
+import { diagnosticRoutes } from "./routes/diagnostics.ts";
+import { documentRoutes } from "./routes/document.ts";
 import { publishRoutes } from "./routes/publish.ts";
+import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { topicRoutes } from "./routes/topics.ts";
 import { answerClientError, createHttpServer } from "./server.ts";
 
@@ -49,6 +52,7 @@ export async function createHttpApp(deps: HttpDeps): Promise<FastifyInstance> {
   readBodies(app, deps);
   await app.register(async (api) => apiRoutes(api, deps));
   await app.register(deps.sseRoutes);
+  documentRoutes(app, deps);
   await app.ready();
   return app;
 }
@@ -87,6 +91,8 @@ function apiRoutes(api: FastifyInstance, deps: HttpDeps): void {
   });
   topicRoutes(api, deps);
   publishRoutes(api, deps);
+  subscriptionRoutes(api, deps);
+  diagnosticRoutes(api, deps);
 }
 
 /** One reader for every content type: what is not read as JSON is refused by name. */

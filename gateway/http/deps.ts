@@ -3,6 +3,7 @@
 import type { FastifyPluginAsync } from "fastify";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
+import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { PublishOrder, PublishResult } from "#core/fleet/publish-order.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
@@ -15,7 +16,7 @@ export interface Placing {
   place(order: PublishOrder): Promise<PublishResult>;
   describe(topicId: string): Promise<DescribeTopicResponse>;
   /** Subscriptions of each id, in the order asked; undefined where no router could be asked. */
-  countSubscriptions(topicIds: readonly string[]): Promise<readonly (number | undefined)[]>;
+  countSubscriptions(topicIds: readonly string[]): Promise<readonly (number | undefined)[] | undefined>;
 }
 
 export interface HttpDeps {
@@ -23,12 +24,14 @@ export interface HttpDeps {
   readonly placer: Placing;
   readonly fleet: Fleet;
   readonly presence: PresenceTracker;
-  readonly config: Pick<Config, "allowedOrigins" | "trustedProxies" | "anonymous" | "peers">;
+  readonly config: Pick<Config, "allowedOrigins" | "trustedProxies" | "anonymous">;
   readonly log: Log;
   readonly registry: Registry;
   readonly incarnation: string;
   /** The SSE routes (gateway/sse): `GET .../subscribe`. They judge their own callers. */
   readonly sseRoutes: FastifyPluginAsync;
+  /** Standalone mode: who else runs on this machine, for `/api/v1/status`. Absent elsewhere, and so is that route. */
+  readonly peers?: Pick<PeerDirectory, "list">;
   /** Whether this gateway is going away: answers then ask the client to open its next connection elsewhere. */
   readonly draining?: () => boolean;
 }

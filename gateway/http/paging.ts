@@ -1,6 +1,7 @@
 // Owns: `limit` and `cursor` of a list. Pure.
 
 import { EarshotError } from "#core/runtime/errors.ts";
+import { queryText } from "./query.ts";
 
 const LIMIT_DEFAULT = 100;
 
@@ -17,18 +18,12 @@ export interface Paging {
 
 /** Reads a query string. Throws invalid_request. */
 export function readPaging(query: unknown): Paging {
-  const { limit, cursor } = query as Record<string, unknown>;
-  return { limit: limit === undefined ? LIMIT_DEFAULT : readLimit(limit), cursor: readCursor(cursor) };
+  return { limit: readLimit(queryText(query, "limit", 16)), cursor: queryText(query, "cursor", CURSOR_LENGTH_MAX) };
 }
 
-function readLimit(limit: unknown): number {
-  const value = typeof limit === "string" && /^\d{1,4}$/.test(limit) ? Number(limit) : 0;
+function readLimit(limit: string | undefined): number {
+  if (limit === undefined) return LIMIT_DEFAULT;
+  const value = /^\d{1,4}$/.test(limit) ? Number(limit) : 0;
   if (value >= 1 && value <= LIMIT_MAX) return value;
   throw new EarshotError("invalid_request", `limit must be a whole number from 1 to ${LIMIT_MAX}`, { field: "limit" });
-}
-
-function readCursor(cursor: unknown): string | undefined {
-  if (cursor === undefined || cursor === "") return undefined;
-  if (typeof cursor === "string" && cursor.length <= CURSOR_LENGTH_MAX) return cursor;
-  throw new EarshotError("invalid_request", "cursor must be the next_cursor of the page before", { field: "cursor" });
 }

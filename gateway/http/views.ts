@@ -3,6 +3,10 @@
 import type { Permissions } from "#core/domain/topic.ts";
 import type { PublishInput, TopicView } from "#core/edge/edge.ts";
 import type { PublishResult } from "#core/fleet/publish-order.ts";
+import type { ShardMap } from "#core/domain/shard-map.ts";
+import { ownersOf } from "#core/domain/shard-map.ts";
+import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
+import type { PresencePage } from "../presence/presence.ts";
 
 /** Permissions as HTTP writes them. */
 export const PERMISSION_WORDS = {
@@ -57,5 +61,43 @@ export function published(result: PublishResult, receipt: PublishInput["receipt"
     dropped: result.dropped,
     ...(result.reason === undefined ? {} : { reason: result.reason }),
     ...(receipt === "gateway" ? { not_delivered: result.notDelivered } : {}),
+  };
+}
+
+/** JSON text of a page of `/subscribers`. `info` goes in as the text it is: its numbers and keys are the token's own. */
+export function subscribersText(page: PresencePage, connections: number | undefined, stale: boolean): string {
+  const subscribers = page.members.map(({ userId, info, subscriptionId, connectionId, subscribedAtMs }) => {
+    const rest = JSON.stringify({
+      subscription_id: subscriptionId,
+      connection_id: connectionId,
+      subscribed_at: timeOf(subscribedAtMs),
+    });
+    return `{"user_id":${JSON.stringify(userId)},"info":${info ?? "null"},${rest.slice(1)}`;
+  });
+  const rest = JSON.stringify({
+    count: page.count,
+    connections: connections ?? null,
+    next_cursor: page.nextCursor ?? null,
+    ...(stale ? { stale: true } : {}),
+  });
+  return `{"subscribers":[${subscribers.join(",")}],${rest.slice(1)}`;
+}
+
+/** Why did nobody hear it: as the topic's router and this gateway's map see it. Numbers are far below 2^53. */
+export function routeSeen(topicId: string, map: ShardMap, seen: DescribeTopicResponse): Record<string, unknown> {
+  return {
+    shard: seen.shard,
+    epoch: Number(seen.epoch),
+    routers: ownersOf(map, topicId).map(({ name, incarnation }) => ({ id: name, incarnation })),
+    gateways: seen.gateways.map(({ gatewayName, gatewayIncarnation, subscriptions }) => ({
+      id: gatewayName,
+      incarnation: gatewayIncarnation,
+      subscriptions,
+    })),
+    last_drops: seen.lastDrops.map(({ atMs, reason, count }) => ({
+      at: timeOf(Number(atMs)),
+      reason,
+      count: Number(count),
+    })),
   };
 }

@@ -266,7 +266,7 @@ export async function openDoor(overrides: Partial<HttpDeps> = {}): Promise<Door>
       },
       close: async () => {},
     },
-    config: { allowedOrigins: ["*"], trustedProxies: [], anonymous: true, peers: "" },
+    config: { allowedOrigins: ["*"], trustedProxies: [], anonymous: true },
     log: createLog("silent", {}),
     registry: createRegistry("gateway"),
     incarnation: "abcdefghijkl",
