@@ -122,6 +122,11 @@ export class Placer implements Component {
     return this.#firstAlive(topicId)?.incarnation === routerIncarnation;
   }
 
+  /** How this process sees a router of the map. */
+  streamState(routerIncarnation: string): Availability {
+    return this.#streams.availabilityOf(routerIncarnation);
+  }
+
   /** Why did nobody hear it. Throws shard_unavailable. */
   describe(topicId: string): Promise<DescribeTopicResponse> {
     return this.#calls.describe(topicId);

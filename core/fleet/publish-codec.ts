@@ -189,4 +189,5 @@ export function weightOf(order: PublishOrder): number {
   }
 }
 
-const ORDER_OVERHEAD_BYTES = 256;
+/** What the other fields weigh: ids and flags. */
+const ORDER_OVERHEAD_BYTES = 64;
