@@ -94,7 +94,7 @@ function toProblem(error: ErrorObject): Problem {
     case "minLength":
       return { path, message: `must have at least ${limit} ${limit === "1" ? "character" : "characters"}` };
     case "maxLength":
-      return { path, message: `must have at most ${limit} characters, not ${[...String(error.data)].length}` };
+      return { path, message: `must have at most ${limit} characters, not ${Array.from(String(error.data)).length}` };
     case "minItems":
       return { path, message: `must have at least ${limit} entries, not ${(error.data as unknown[]).length}` };
     case "maxItems":

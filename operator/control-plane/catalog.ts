@@ -1,0 +1,86 @@
+// Owns: the Topics as the fleet shall have them: what the store says, with the installation's ceilings applied. Every
+// change has a version, so that a session can tell what its process has. Read by sessions; written by the store's news.
+
+import type { Topic } from "#core/domain/topic.ts";
+import type { Unlisten } from "#core/fleet/fleet.ts";
+import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
+
+export interface Ceilings {
+  readonly maxMessageBytes: number;
+}
+
+export interface CatalogEntry {
+  readonly topic: Topic;
+  readonly stored: StoredTopic;
+  /** What the installation lowered, in a sentence; undefined: nothing. */
+  readonly clamped: string | undefined;
+  /** Of the change that brought this. */
+  readonly version: number;
+}
+
+export class Catalog {
+  readonly #store: TopicStore;
+  readonly #ceilings: Ceilings;
+  readonly #entries = new Map<string, CatalogEntry>();
+  readonly #listeners = new Set<(key: string) => void>();
+  #version = 0;
+
+  constructor(store: TopicStore, ceilings: Ceilings) {
+    this.#store = store;
+    this.#ceilings = ceilings;
+    for (const key of store.topics.keys()) this.#take(key);
+    store.onChange((key) => this.#take(key));
+  }
+
+  get entries(): ReadonlyMap<string, CatalogEntry> {
+    return this.#entries;
+  }
+
+  /** Of the newest change. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Called with the key of every entry that came, changed or went. */
+  onChange(listener: (key: string) => void): Unlisten {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #take(key: string): void {
+    const stored = this.#store.topics.get(key);
+    const before = this.#entries.get(key);
+    if (stored === undefined) {
+      if (!this.#entries.delete(key)) return;
+      this.#version += 1;
+    } else {
+      // A rejected newer manifest changes the status alone, nothing that the fleet must be told.
+      const isSame =
+        before?.stored.generation === stored.generation && before.stored.createdAtMs === stored.createdAtMs;
+      if (!isSame) this.#version += 1;
+      this.#entries.set(key, this.#makeEntry(stored, isSame ? before.version : this.#version));
+    }
+    for (const listener of this.#listeners) listener(key);
+  }
+
+  #makeEntry(stored: StoredTopic, version: number): CatalogEntry {
+    const { key, namespace, name, createdAtMs, httpManaged, policy } = stored;
+    const ceiling = this.#ceilings.maxMessageBytes;
+    const isClamped = policy.maxMessageBytes > ceiling;
+    return {
+      stored,
+      version,
+      clamped: isClamped
+        ? `spec.delivery.maxMessageBytes is ${policy.maxMessageBytes}, and this installation carries ${ceiling} at most`
+        : undefined,
+      topic: {
+        key,
+        namespace,
+        name,
+        createdAtMs,
+        httpManaged,
+        policy: isClamped ? { ...policy, maxMessageBytes: ceiling } : policy,
+      },
+    };
+  }
+}

@@ -1,0 +1,135 @@
+// Owns: Topics made, changed and deleted over HTTP and gRPC, on the operator's side: the edge has judged the caller's
+// rights; here the namespace, the schema and what is stored decide. Answers when every connected gateway has it, or after
+// 100 ms.
+
+import { create } from "@bufbuild/protobuf";
+import type { TopicPolicy } from "#core/domain/topic.ts";
+import { policyFromProto, topicToRecord } from "#core/fleet/topic-codec.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+import type { Log } from "#core/runtime/log.ts";
+import {
+  type MutateTopicRequest,
+  type MutateTopicResponse,
+  MutateTopicResponseSchema,
+  type TopicPolicy as ProtoTopicPolicy,
+} from "#proto/earshot/internal/v1/control_plane_pb.ts";
+import type { OperatorMetrics } from "../metrics.ts";
+import type { ObjectName } from "../schema/metadata.ts";
+import type { TopicStore } from "../stores/topic-store.ts";
+import type { Catalog } from "./catalog.ts";
+import type { Processes } from "./processes.ts";
+import type { SyncServer } from "./sync-server.ts";
+
+export interface TopicMutatorOptions {
+  readonly store: TopicStore;
+  readonly catalog: Catalog;
+  readonly server: SyncServer;
+  readonly processes: Processes;
+  /** Empty: Topics are not made over HTTP. */
+  readonly namespace: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: OperatorMetrics;
+}
+
+/** Milliseconds that an answer waits for gateways (design: "usable at every gateway"). */
+const READY_WAIT_MS = 100;
+
+export class TopicMutator {
+  readonly #options: TopicMutatorOptions;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(options: TopicMutatorOptions) {
+    this.#options = options;
+    options.server.onAnswered(() => {
+      for (const look of this.#waiting) look();
+    });
+  }
+
+  /** The handler of ControlPlaneService.MutateTopic. */
+  async mutate(request: MutateTopicRequest): Promise<MutateTopicResponse> {
+    const { log, metrics, catalog } = this.#options;
+    try {
+      const key = await this.#change(request);
+      const version = catalog.version;
+      const ready = await this.#appliedEverywhere(version);
+      const entry = catalog.entries.get(key);
+      metrics.event(EVENTS[request.change.case ?? "delete"]);
+      log.info({ topic: key, change: request.change.case, ready }, "topic changed over HTTP or gRPC");
+      return create(MutateTopicResponseSchema, {
+        ready,
+        ...(entry === undefined ? {} : { topic: topicToRecord(entry.topic) }),
+      });
+    } catch (error) {
+      if (!(error instanceof EarshotError)) throw error;
+      metrics.event("topic_change_refused");
+      const { code, message, retryable } = error;
+      return create(MutateTopicResponseSchema, { error: { code, message, retryable } });
+    }
+  }
+
+  async #change({ namespace, name, change }: MutateTopicRequest): Promise<string> {
+    const { store } = this.#options;
+    const object: ObjectName = { namespace, name };
+    this.#checkNamespace(namespace);
+    switch (change.case) {
+      case "create":
+        return (await store.create(object, parsePolicy(change.value))).key;
+      case "update":
+        return (await store.update(object, parsePolicy(change.value))).key;
+      case "delete":
+        await store.delete(object);
+        return `${namespace}.${name}`;
+      case undefined:
+        throw new EarshotError("invalid_request", "change must be create, update or delete");
+    }
+  }
+
+  #checkNamespace(namespace: string): void {
+    const served = this.#options.namespace;
+    if (served === "") {
+      throw new EarshotError("namespace_not_served", "this installation makes no Topics over HTTP or gRPC");
+    }
+    if (namespace !== served) {
+      const message = `this installation makes Topics in the namespace ${served} alone, not in ${JSON.stringify(namespace)}`;
+      throw new EarshotError("namespace_not_served", message, { field: "namespace" });
+    }
+  }
+
+  /** Resolves true when every connected gateway has the catalog's version, false when the wait is over. */
+  #appliedEverywhere(version: number): Promise<boolean> {
+    if (this.#isApplied(version)) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const finish = (isReady: boolean): void => {
+        this.#waiting.delete(look);
+        timer.cancel();
+        resolve(isReady);
+      };
+      const look = (): void => {
+        if (this.#isApplied(version)) finish(true);
+      };
+      const timer = this.#options.clock.after(READY_WAIT_MS, () => finish(false));
+      this.#waiting.add(look);
+    });
+  }
+
+  #isApplied(version: number): boolean {
+    const { server, processes } = this.#options;
+    for (const { role, incarnation, appliedVersion } of server.topicSessions()) {
+      if (role !== "gateway" || appliedVersion >= version) continue;
+      // One that is only starting gets the change with its first list, before it serves anybody.
+      if (appliedVersion < 0 && processes.get(incarnation)?.ready !== true) continue;
+      return false;
+    }
+    return true;
+  }
+}
+
+const EVENTS = { create: "topic_created", update: "topic_updated", delete: "topic_deleted" } as const;
+
+function parsePolicy(proto: ProtoTopicPolicy): TopicPolicy {
+  const policy = policyFromProto(proto);
+  if (!policy.ok) throw new EarshotError("invalid_request", policy.reason);
+  return policy.value;
+}

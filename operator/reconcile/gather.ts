@@ -1,0 +1,177 @@
+// Owns: turning what Sync streams, the machine and the clock say into Observed, which plan.ts decides on. Keeps what only
+// time tells: how long a link has been dead, which acks are overdue, which routers were shut out and may try again.
+
+import type { Router } from "#core/domain/shard-map.ts";
+import type { PeerDirectory } from "#core/fleet/peers.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import type { Processes, ProcessState } from "../control-plane/processes.ts";
+import type { Observed, ObservedRouter, Planned } from "./observed.ts";
+
+/** Milliseconds a gateway may take to ack a map before plans go on without it. */
+const ACK_DEADLINE_MS = 5_000;
+
+/** Milliseconds for which a gateway must have seen its link dead before its vote counts: a fresh link is dead at first. */
+const LINK_DEAD_MS = 3_000;
+
+/** Milliseconds for which a new leader removes no router that it merely cannot see (design). */
+const NEW_LEADER_MS = 30_000;
+
+/** Milliseconds for which a router that most gateways could not reach is not taken again; doubles each time, to the cap. */
+const SHUT_OUT_MS = 10_000;
+const SHUT_OUT_MS_MAX = 300_000;
+
+/** Maps whose time of publication is remembered: many more than are made in ACK_DEADLINE_MS. */
+const EPOCHS_REMEMBERED = 64;
+
+export interface GatherOptions {
+  readonly clock: Clock;
+  readonly processes: Processes;
+  readonly peers: PeerDirectory;
+  /** Counts a gateway that did not ack an epoch in time. */
+  readonly gaveUp: (incarnation: string) => void;
+}
+
+export class Gatherer {
+  readonly #options: GatherOptions;
+  readonly #leadingSinceMs: number;
+  readonly #publishedAtMs = new Map<number, number>();
+  readonly #gaveUpOn = new Map<string, number>();
+  readonly #gatewaySeenMs = new Map<string, number>();
+  readonly #shutOut = new Map<string, { untilMs: number; times: number }>();
+
+  constructor(options: GatherOptions) {
+    this.#options = options;
+    this.#leadingSinceMs = options.clock.monotonic();
+  }
+
+  /** A map of this epoch goes out now: its acks are awaited from here. */
+  published(epoch: number): void {
+    this.#publishedAtMs.set(epoch, this.#options.clock.monotonic());
+    for (const old of this.#publishedAtMs.keys()) {
+      if (this.#publishedAtMs.size <= EPOCHS_REMEMBERED) break;
+      this.#publishedAtMs.delete(old);
+    }
+  }
+
+  /** A router left the map while it still had its stream: gateways could not reach it. */
+  shutOut(incarnation: string): void {
+    const times = (this.#shutOut.get(incarnation)?.times ?? 0) + 1;
+    const waitMs = Math.min(SHUT_OUT_MS * 2 ** (times - 1), SHUT_OUT_MS_MAX);
+    this.#shutOut.set(incarnation, { untilMs: this.#options.clock.monotonic() + waitMs, times });
+  }
+
+  gather(previous: Planned | undefined): Observed {
+    const { clock, processes, peers } = this.#options;
+    this.#seeGateways();
+    const gateways = this.#countedGateways();
+    const ready = new Set(peers.list("router").map((peer) => peer.incarnation));
+    const routers = new Map<string, ObservedRouter>();
+    for (const router of previous?.map.routers ?? []) {
+      routers.set(router.incarnation, this.#observeRouter(router, ready, gateways));
+    }
+    for (const state of processes.connected("router")) {
+      if (!routers.has(state.incarnation)) {
+        routers.set(state.incarnation, this.#observeRouter(toRouter(state), ready, gateways));
+      }
+    }
+    return {
+      routers: [...routers.values()],
+      ackedEpoch: Math.min(...gateways.map((gateway) => this.#effectiveAck(gateway))),
+      reportedEpoch: Math.max(0, ...[...processes.all()].map((state) => state.seenEpoch)),
+      unixSeconds: Math.floor(clock.now() / 1_000),
+      mayRemove: clock.monotonic() - this.#leadingSinceMs >= NEW_LEADER_MS,
+    };
+  }
+
+  /** Whether every connected process but one has acked a map of `epoch` or later, or was given up on. */
+  ackedByAll(epoch: number, except: string): boolean {
+    for (const state of this.#options.processes.all()) {
+      if (state.role === "presence" || !state.connected || state.incarnation === except) continue;
+      if (Math.max(state.ackedEpoch, this.#overdueEpoch(state.connectedChangedMs)) < epoch) return false;
+    }
+    return true;
+  }
+
+  #observeRouter(router: Router, ready: ReadonlySet<string>, gateways: readonly CountedGateway[]): ObservedRouter {
+    const { incarnation } = router;
+    const nowMs = this.#options.clock.monotonic();
+    const state = this.#options.processes.get(incarnation);
+    const sights = gateways.map((gateway) => gateway.state?.links.get(incarnation));
+    const dead = sights.filter((sight) => sight?.alive === false && nowMs - sight.sinceMs >= LINK_DEAD_MS).length;
+    const shutOut = (this.#shutOut.get(incarnation)?.untilMs ?? 0) > nowMs;
+    return {
+      router,
+      connected: state?.connected ?? false,
+      ready: (state?.ready ?? false) && !shutOut,
+      draining: state?.draining ?? false,
+      endpoint: ready.has(incarnation) ? "ready" : "gone",
+      cutOff: dead > 0 && dead > gateways.filter((gateway) => gateway.state?.connected === true).length / 2,
+      linked: sights.some((sight) => sight?.alive === true),
+    };
+  }
+
+  #seeGateways(): void {
+    const { clock, peers, processes } = this.#options;
+    const listed = new Set(peers.list("gateway").map((peer) => peer.incarnation));
+    for (const incarnation of listed) {
+      if (!this.#gatewaySeenMs.has(incarnation)) this.#gatewaySeenMs.set(incarnation, clock.monotonic());
+    }
+    for (const incarnation of this.#gatewaySeenMs.keys()) {
+      if (!listed.has(incarnation)) this.#gatewaySeenMs.delete(incarnation);
+    }
+    for (const incarnation of this.#gaveUpOn.keys()) {
+      if (processes.get(incarnation) === undefined) this.#gaveUpOn.delete(incarnation);
+    }
+    for (const incarnation of this.#shutOut.keys()) {
+      if (processes.get(incarnation) === undefined) this.#shutOut.delete(incarnation);
+    }
+  }
+
+  /** Connected gateways, and those that live and have had no time to connect yet (this operator is new, or they are). */
+  #countedGateways(): readonly CountedGateway[] {
+    const { clock, processes } = this.#options;
+    const nowMs = clock.monotonic();
+    const counted: CountedGateway[] = processes
+      .connected("gateway")
+      .map((state) => ({ incarnation: state.incarnation, state, sinceMs: state.connectedChangedMs }));
+    for (const [incarnation, seenMs] of this.#gatewaySeenMs) {
+      const state = processes.get(incarnation);
+      const sinceMs = state?.connectedChangedMs ?? seenMs;
+      if (state?.connected === true || nowMs - sinceMs >= ACK_DEADLINE_MS) continue;
+      counted.push({ incarnation, state, sinceMs });
+    }
+    return counted;
+  }
+
+  #effectiveAck({ incarnation, state, sinceMs }: CountedGateway): number {
+    const acked = state?.ackedEpoch ?? 0;
+    const overdue = this.#overdueEpoch(sinceMs);
+    if (overdue <= acked) return acked;
+    if ((this.#gaveUpOn.get(incarnation) ?? 0) < overdue) {
+      this.#gaveUpOn.set(incarnation, overdue);
+      this.#options.gaveUp(incarnation);
+    }
+    return overdue;
+  }
+
+  /** The highest epoch that somebody who is here since `sinceMs` has had ACK_DEADLINE_MS for; 0: none. */
+  #overdueEpoch(sinceMs: number): number {
+    const nowMs = this.#options.clock.monotonic();
+    let overdue = 0;
+    for (const [epoch, publishedAtMs] of this.#publishedAtMs) {
+      if (nowMs - Math.max(publishedAtMs, sinceMs) >= ACK_DEADLINE_MS) overdue = Math.max(overdue, epoch);
+    }
+    return overdue;
+  }
+}
+
+interface CountedGateway {
+  readonly incarnation: string;
+  readonly state: ProcessState | undefined;
+  /** Monotonic milliseconds since when it could have acked. */
+  readonly sinceMs: number;
+}
+
+function toRouter({ incarnation, name, address, node, zone }: ProcessState): Router {
+  return { incarnation, name, address, node, zone };
+}

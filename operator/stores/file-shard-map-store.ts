@@ -1,0 +1,114 @@
+// Owns: the shard map of standalone mode: `<state>/shard-map.json`, written whole or not at all. Its content is that of a
+// ShardMap custom resource. A file that cannot be read is moved aside, loudly: the next map starts above every epoch that
+// any process reports, so nothing is wedged.
+
+import { readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import type { ShardMap } from "#core/domain/shard-map.ts";
+import { NO_ROUTER, shardMapFromProto, shardMapToProto } from "#core/fleet/shard-map-codec.ts";
+import { messageOf } from "#core/runtime/errors.ts";
+import type { Log } from "#core/runtime/log.ts";
+import { ShardMapSchema } from "#proto/earshot/internal/v1/control_plane_pb.ts";
+import { readCustomResource } from "../schema/crd.ts";
+import { formatProblem } from "../schema/problem.ts";
+import { StructuralSchema } from "../schema/structural.ts";
+import { isMissing, writeAtomically } from "./atomic-file.ts";
+import { ShardMapConflict, type ShardMapStore } from "./shard-map-store.ts";
+
+interface ShardMapObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly epoch: number;
+  readonly routers: readonly { incarnation: string; name: string; address: string; node: string; zone: string }[];
+  readonly primaries: readonly number[];
+  readonly standbys: readonly number[];
+}
+
+const RESOURCE = readCustomResource("shardmaps.earshot.dev");
+const STRUCTURE = new StructuralSchema(RESOURCE.schema);
+
+/** In the custom resource an index that names nobody. */
+const NOBODY = -1;
+
+export interface FileShardMapStoreOptions {
+  /** The state folder. */
+  readonly folder: string;
+  readonly log: Log;
+  /** Told when a file had to be moved aside: one sentence. */
+  readonly tell: (sentence: string) => void;
+}
+
+export class FileShardMapStore implements ShardMapStore {
+  readonly #path: string;
+  readonly #options: FileShardMapStoreOptions;
+
+  constructor(options: FileShardMapStoreOptions) {
+    this.#path = join(options.folder, "shard-map.json");
+    this.#options = options;
+  }
+
+  async read(): Promise<ShardMap | undefined> {
+    let text: string;
+    try {
+      text = await readFile(this.#path, "utf8");
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      return this.#setAside(messageOf(error));
+    }
+    try {
+      return parseShardMap(JSON.parse(text));
+    } catch (error) {
+      return this.#setAside(messageOf(error));
+    }
+  }
+
+  async replace(expected: number | undefined, next: ShardMap): Promise<void> {
+    const stored = await this.read();
+    if (stored?.epoch !== expected) {
+      throw new ShardMapConflict(`epoch ${stored?.epoch ?? "none"} is stored, not ${expected ?? "none"}`);
+    }
+    await writeAtomically(this.#path, `${JSON.stringify(formatShardMap(next))}\n`);
+  }
+
+  async #setAside(cause: string): Promise<undefined> {
+    const aside = `${this.#path}.corrupt-${Date.now()}`;
+    await rename(this.#path, aside);
+    this.#options.log.error({ path: this.#path, aside, cause }, "shard map unreadable, made anew");
+    this.#options.tell(`${this.#path} cannot be read (${cause}); it is kept as ${aside}, and a new map is made`);
+    return undefined;
+  }
+}
+
+/** Throws an Error that says what is wrong. */
+function parseShardMap(value: unknown): ShardMap {
+  const [problem] = STRUCTURE.check(value);
+  if (problem !== undefined) throw new Error(formatProblem(problem));
+  const { epoch, routers, primaries, standbys } = value as ShardMapObject;
+  const index = (place: number): number => (place === NOBODY ? NO_ROUTER : place);
+  const parsed = shardMapFromProto(
+    create(ShardMapSchema, {
+      epoch: BigInt(epoch),
+      routers: routers.map((router) => ({ ...router })),
+      primaries: primaries.map(index),
+      standbys: standbys.map(index),
+    }),
+  );
+  if (!parsed.ok) throw new Error(parsed.reason);
+  return parsed.value;
+}
+
+function formatShardMap(map: ShardMap): ShardMapObject {
+  const { routers, primaries, standbys } = shardMapToProto(map);
+  const index = (place: number): number => (place === NO_ROUTER ? NOBODY : place);
+  return {
+    apiVersion: RESOURCE.apiVersion,
+    kind: RESOURCE.kind,
+    metadata: { name: "earshot" },
+    epoch: map.epoch,
+    routers: routers.map(({ incarnation, name, address, node, zone }) => ({ incarnation, name, address, node, zone })),
+    primaries: primaries.map(index),
+    standbys: standbys.map(index),
+  };
+}

@@ -1,0 +1,20 @@
+// Owns: what the operator asks of wherever the shard map is kept: one file (file-shard-map-store.ts), or a ShardMap
+// custom resource. A map is stored first and published only then, so that no two operators can publish different maps of
+// one epoch.
+
+import type { ShardMap } from "#core/domain/shard-map.ts";
+
+/** Another writer was faster: read again and decide anew. */
+export class ShardMapConflict extends Error {
+  override readonly name = "ShardMapConflict";
+}
+
+export interface ShardMapStore {
+  /** The stored map; undefined where there is none, or none that can be read (which the store tells by itself). */
+  read(): Promise<ShardMap | undefined>;
+  /**
+   * Stores `next` in the place of the map of epoch `expected` (undefined: of none). Rejects with ShardMapConflict when
+   * that is not what is stored, with any other error when it could not be stored (and then it is not).
+   */
+  replace(expected: number | undefined, next: ShardMap): Promise<void>;
+}
