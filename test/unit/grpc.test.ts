@@ -10,7 +10,11 @@ import {
   listenGrpc,
 } from "#core/runtime/grpc.ts";
 import { LinkService, RouterFrameSchema } from "#proto/earshot/internal/v1/link_pb.ts";
-import { CountSubscriptionsResponseSchema, RouterService } from "#proto/earshot/internal/v1/router_pb.ts";
+import {
+  AdmitChannelRequestSchema,
+  CountSubscriptionsResponseSchema,
+  RouterService,
+} from "#proto/earshot/internal/v1/router_pb.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -71,7 +75,7 @@ test("an EarshotError keeps its code on the way; what is not one tells nothing",
   expect(error).toMatchObject({ code: "topic_not_found", message: "nowhere" });
   const hidden = client.unary(
     RouterService.method.admitChannel,
-    { $typeName: "earshot.internal.v1.AdmitChannelRequest", topic: "a", routerIncarnation: "", channels: 0 },
+    create(AdmitChannelRequestSchema, { topic: "a" }),
     5_000,
   );
   await expect(hidden).rejects.toThrow("internal error");
