@@ -1,0 +1,156 @@
+// Owns: putting the data path of one gateway together: routers in, clients out. main.ts gives it what the process has;
+// tests give it a fleet of their own. Nothing here decides anything.
+
+import type { BlockList } from "node:net";
+import type { Edge } from "#core/edge/edge.ts";
+import type { Fleet } from "#core/fleet/fleet.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import type { Log } from "#core/runtime/log.ts";
+import type { Registry } from "#core/runtime/metrics.ts";
+import type { Config } from "#core/runtime/settings.ts";
+import { Deliver } from "./fanout/deliver.ts";
+import { FanOut } from "./fanout/fan-out.ts";
+import { LocalTopics } from "./fanout/local-topics.ts";
+import { Notice } from "./fanout/notice.ts";
+import { encodeGrpcControl, encodeGrpcEnvelope } from "./grpc/events.ts";
+import { bindSubscriberService } from "./grpc/subscriber-service.ts";
+import { GatewayMetrics } from "./metrics.ts";
+import type { PresenceTracker } from "./presence/presence.ts";
+import { Admission } from "./sessions/admission.ts";
+import { Pings, WEBSOCKET_PINGS } from "./sessions/pings.ts";
+import { Sessions } from "./sessions/sessions.ts";
+import { Subscribing } from "./sessions/subscribing.ts";
+import { Wheel } from "./sessions/wheel.ts";
+import { createSseRoutes } from "./sse/routes.ts";
+import { SSE_PING_MS } from "./sse/stream.ts";
+import type { LinkSelf } from "./upstream/link.ts";
+import { Upstream, type UpstreamListener } from "./upstream/upstream.ts";
+import { WebSocketDoor } from "./websocket/door.ts";
+
+export interface GatewayOptions {
+  readonly config: Config;
+  readonly self: LinkSelf;
+  readonly fleet: Fleet;
+  readonly edge: Edge;
+  readonly presence: PresenceTracker;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly registry: Registry;
+  readonly trusted: BlockList;
+  /** See SyncClient. */
+  readonly ackEpoch: (epoch: number) => void;
+  readonly linksChanged: () => void;
+}
+
+export type Gateway = ReturnType<typeof createGateway>;
+
+/** Builds it; `upstream.start()` begins. Whoever calls closes what it returns, last first. */
+export function createGateway(options: GatewayOptions) {
+  const { config, self, fleet, edge, presence, clock, log, trusted } = options;
+  const metrics = new GatewayMetrics(options.registry);
+  const topics = new LocalTopics();
+  const fanOut = new FanOut(clock, metrics);
+  const wheel = new Wheel(clock);
+  const admission = new Admission(config, clock);
+  const listener: UpstreamListener = {
+    confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
+    routersChanged: () => subscribing.routersChanged(),
+    records: (link, batch) => deliver.batch(link, batch),
+    missed: (topic, missed) => {
+      metrics.gap("link_overflow");
+      fanOut.notice(
+        topic,
+        new Notice({ type: "gap", topicId: topic.id, missed, reason: "link_overflow" }, encodeGrpcControl),
+      );
+    },
+    failedOver: (topic) => {
+      metrics.gap("router_failover");
+      fanOut.notice(
+        topic,
+        new Notice({ type: "gap", topicId: topic.id, missed: undefined, reason: "router_failover" }, encodeGrpcControl),
+      );
+    },
+  };
+  const upstream = new Upstream({
+    fleet,
+    topics,
+    self,
+    peerSecret: config.peerSecret,
+    clock,
+    log,
+    listener,
+    ackEpoch: options.ackEpoch,
+    linksChanged: options.linksChanged,
+  });
+  const subscribing = new Subscribing({
+    edge,
+    topics,
+    upstream,
+    fanOut,
+    presence,
+    clock,
+    subscriptionsMax: config.subscriptionsPerConnection,
+    metrics,
+  });
+  const sessions = new Sessions({
+    edge,
+    fleet,
+    topics,
+    subscribing,
+    presence,
+    admission,
+    wheel,
+    clock,
+    totals: metrics,
+    config,
+    incarnation: self.incarnation,
+    metrics,
+  });
+  const deliver = new Deliver({
+    topics,
+    fanOut,
+    clock,
+    encodeGrpc: encodeGrpcEnvelope,
+    isFirstAlive: (topic, incarnation) => upstream.firstAlive(topic)?.incarnation === incarnation,
+    subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
+    evict: (topic, eviction) => sessions.evict(topic, eviction),
+  });
+  metrics.observe({ topics, fanOut, upstream });
+  const pings = new Pings(clock, WEBSOCKET_PINGS);
+  const comments = new Pings(clock, { intervalMs: SSE_PING_MS, timeoutMs: Number.POSITIVE_INFINITY });
+  const webSockets = new WebSocketDoor({
+    client: { sessions, subscribing, edge, pings, wheel, clock, log, limits: config },
+    admission,
+    fleet,
+    trusted,
+    allowedOrigins: config.allowedOrigins,
+  });
+  const subscriptionsMax = config.subscriptionsPerConnection;
+  const sseRoutes = createSseRoutes({
+    edge,
+    sessions,
+    subscribing,
+    admission,
+    pings: comments,
+    trusted,
+    subscriptionsMax,
+    anonymous: config.anonymous,
+  });
+  return {
+    upstream,
+    sessions,
+    webSockets,
+    sseRoutes,
+    bindSubscriber: (server: Parameters<typeof bindSubscriberService>[0]) =>
+      bindSubscriberService(server, { edge, sessions, subscribing, admission, subscriptionsMax, log }),
+    /** Ends every connection and link. */
+    async close(): Promise<void> {
+      await sessions.close();
+      await webSockets.close();
+      await subscribing.close();
+      await upstream.close();
+      await fanOut.close();
+      for (const component of [pings, comments, wheel]) await component.close();
+    },
+  };
+}

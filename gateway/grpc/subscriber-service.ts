@@ -1,0 +1,151 @@
+// Owns: SubscriberService.Subscribe: a session carried by a gRPC server stream, for services in the cluster. Its socket is
+// an adapter: gRPC sends one message at a time and says when it was taken, so bytes under way are counted here.
+
+import type { Caller, Edge } from "#core/edge/edge.ts";
+import { admitCaller } from "#core/edge/grpc-caller.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+import { bindService, type Server, type ServerWritableStream, toStatus } from "#core/runtime/grpc.ts";
+import type { Log } from "#core/runtime/log.ts";
+import { type SubscribeRequest, type SubscribeResponse, SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
+import { GRPC } from "../fanout/encoding.ts";
+import type { Admission } from "../sessions/admission.ts";
+import type { OutboxSocket } from "../sessions/outbox.ts";
+import type { Session, SessionEnd, Transport } from "../sessions/session.ts";
+import type { Sessions } from "../sessions/sessions.ts";
+import type { Subscribing } from "../sessions/subscribing.ts";
+
+export interface SubscriberDeps {
+  readonly edge: Pick<Edge, "authenticate" | "admitCall" | "authorize">;
+  readonly sessions: Sessions;
+  readonly subscribing: Subscribing;
+  readonly admission: Admission;
+  readonly subscriptionsMax: number;
+  readonly log: Log;
+}
+
+type Call = ServerWritableStream<SubscribeRequest, SubscribeResponse | Uint8Array>;
+
+export function bindSubscriberService(server: Server, deps: SubscriberDeps): void {
+  bindService(server, SubscriberService, {
+    subscribe: (call) => {
+      void subscribe(deps, call).catch((error: unknown) => {
+        if (!(error instanceof EarshotError)) deps.log.error({ error }, "subscribe call failed");
+        call.emit("error", toStatus(error));
+      });
+    },
+  });
+}
+
+async function subscribe(deps: SubscriberDeps, call: Call): Promise<void> {
+  const { sessions, admission, subscribing } = deps;
+  if (sessions.draining) throw new EarshotError("draining");
+  const caller = await admitCaller(deps.edge, { metadata: call.metadata, peer: call.getPeer() });
+  const topicIds = [...new Set(call.request.topicIds)];
+  refuseIfNone(deps, caller, topicIds);
+  if (call.cancelled) return;
+  admission.enter(caller.address);
+  const { session } = new GrpcStream(call, sessions, caller.address);
+  try {
+    sessions.admit(session, caller.principal);
+  } catch (error) {
+    session.gone();
+    throw error;
+  }
+  const { presence } = call.request;
+  for (const topicId of topicIds) subscribing.subscribe(session, { id: undefined, topicId, echo: true, presence });
+}
+
+function refuseIfNone(deps: SubscriberDeps, { principal }: Caller, topicIds: readonly string[]): void {
+  if (topicIds.length < 1 || topicIds.length > deps.subscriptionsMax) {
+    throw new EarshotError("invalid_request", `topic_ids must name 1 to ${deps.subscriptionsMax} topics`);
+  }
+  let refused: unknown;
+  for (const topicId of topicIds) {
+    try {
+      deps.edge.authorize("subscribe", principal, topicId);
+      return;
+    } catch (error) {
+      refused ??= error;
+    }
+  }
+  throw refused;
+}
+
+class GrpcStream implements Transport {
+  readonly encoding = GRPC;
+  readonly socket: OutboxSocket;
+  readonly session: Session;
+  /** HTTP/2 keepalive finds out who is gone; nothing is said for it. */
+  readonly pingIntervalMs = 0;
+  readonly #call: Call;
+
+  constructor(call: Call, sessions: Sessions, address: string) {
+    this.#call = call;
+    this.socket = new GrpcSocket(call);
+    this.session = sessions.enter(this, address);
+    call.on("cancelled", () => this.session.gone());
+    call.on("close", () => this.session.gone());
+    call.on("error", () => this.session.gone());
+  }
+
+  end({ code, message }: SessionEnd): void {
+    const error = errorOf(code, message);
+    if (error === undefined) this.#call.end();
+    else this.#call.emit("error", toStatus(error));
+  }
+}
+
+/** What the end of a session is in gRPC: a status, or the plain end after a `reconnect` event. */
+function errorOf(code: SessionEnd["code"], message: string | undefined): EarshotError | undefined {
+  if (code === 1012) return undefined;
+  if (code === 3101) return new EarshotError("token_expired", message);
+  if (code === 3103) return new EarshotError("backpressure", message ?? "this stream did not read fast enough");
+  return new EarshotError("overloaded", message);
+}
+
+/** Bytes given to a call before it counts as behind: HTTP/2's own first window. */
+const WINDOW_BYTES = 64 * 1024;
+
+class GrpcSocket implements OutboxSocket {
+  readonly #call: Call;
+  #underWay = 0;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  get writableLength(): number {
+    return Math.max(0, this.#underWay - WINDOW_BYTES);
+  }
+
+  write(bytes: Uint8Array, taken?: (error?: Error | null) => void): boolean {
+    if (bytes.length === 0) {
+      this.#whenTaken(taken);
+      return true;
+    }
+    this.#underWay += bytes.length;
+    return this.#call.write(bytes, (error?: Error | null) => {
+      this.#underWay -= bytes.length;
+      taken?.(error);
+      if (this.#underWay <= WINDOW_BYTES) this.#tell(error);
+    });
+  }
+
+  cork(): void {}
+
+  uncork(): void {}
+
+  #waiting: ((error?: Error | null) => void) | undefined;
+
+  #whenTaken(taken: ((error?: Error | null) => void) | undefined): void {
+    if (taken === undefined) return;
+    if (this.#underWay <= WINDOW_BYTES) queueMicrotask(taken);
+    else this.#waiting = taken;
+  }
+
+  #tell(error: Error | null | undefined): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.(error);
+  }
+}

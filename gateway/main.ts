@@ -1,0 +1,153 @@
+// Owns: the gateway process: reads its settings, puts its rooms together, says when it is ready, and ends in order: no new
+// connections, clients told when to move, then everything else. Invariant: the public ports open only once this gateway
+// is warm, so that nobody is let in who could not be served.
+
+import { createEdge } from "#core/edge/create-edge.ts";
+import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
+import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
+import { Placer } from "#core/fleet/placer.ts";
+import { SyncClient } from "#core/fleet/sync-client.ts";
+import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
+import { ConfigError, loadConfig } from "#core/runtime/config.ts";
+import { newIncarnation } from "#core/runtime/incarnation.ts";
+import { Lifecycle } from "#core/runtime/lifecycle.ts";
+import { createLog } from "#core/runtime/log.ts";
+import { createRegistry } from "#core/runtime/metrics.ts";
+import { onParentGone, tellParent } from "#core/runtime/parent.ts";
+import { Probes } from "#core/runtime/probes.ts";
+import type { Config } from "#core/runtime/settings.ts";
+import { SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
+import { createGateway } from "./gateway.ts";
+import { createHttpApp } from "./http/app.ts";
+import { trustedProxies } from "./http/client-address.ts";
+import { PublicPorts } from "./listen/public-ports.ts";
+import { createPresence } from "./presence/create-presence.ts";
+
+/** Milliseconds between looks whether this gateway is warm. */
+const WARM_LOOK_MS = 10;
+
+async function start(config: Config): Promise<void> {
+  const clock = SYSTEM_CLOCK;
+  const incarnation = newIncarnation();
+  const name = config.name === "" ? "gateway-0" : config.name;
+  const self = { incarnation, name, node: config.node, zone: config.zone };
+  const log = createLog(config.logLevel, { role: "gateway", name, incarnation });
+  const registry = createRegistry("gateway");
+  const lifecycle = new Lifecycle(log);
+  lifecycle.handleSignals(config.drain);
+  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
+  const { peerSecret } = config;
+
+  const peers = lifecycle.own("peers", watchPeers(config.peers, log));
+  const fleet = lifecycle.own(
+    "sync",
+    new SyncClient({ self: { ...self, role: "gateway", address: "" }, peers, peerSecret, clock, log, registry }),
+  );
+  const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry }));
+  const edge = lifecycle.own("edge", createEdge({ config, fleet, placer, log, registry, clock }));
+  const presence = lifecycle.own("presence", createPresence({ peers, peerSecret, placer, incarnation, log, registry }));
+  const trusted = trustedProxies(config.trustedProxies);
+  const gateway = createGateway({
+    config,
+    self,
+    fleet,
+    edge,
+    presence,
+    clock,
+    log,
+    registry,
+    trusted,
+    ackEpoch: (epoch) => fleet.ackEpoch(epoch),
+    linksChanged: () => fleet.reportChanged(),
+  });
+  lifecycle.own("gateway", gateway);
+  let listening = false;
+  const coldReasons = (): string[] => {
+    if (lifecycle.stopping) return ["draining"];
+    if (!fleet.synced) return ["no topics or no shard map yet"];
+    return gateway.upstream.coldReasons();
+  };
+  const probes = lifecycle.own(
+    "probes",
+    await Probes.listen(config.internalHost, 0, registry, () => {
+      const reasons = coldReasons();
+      return listening || reasons.length > 0 ? reasons : ["ports not open yet"];
+    }),
+  );
+  fleet.setReport(() => ({ draining: lifecycle.stopping, links: gateway.upstream.linkReports() }));
+
+  const http = await createHttpApp({
+    edge,
+    placer,
+    fleet,
+    presence,
+    config,
+    log,
+    registry,
+    incarnation,
+    sseRoutes: gateway.sseRoutes,
+    draining: () => gateway.sessions.draining,
+  });
+  lifecycle.own("http", { close: () => http.close() });
+  gateway.webSockets.attach(http.server);
+  const grpc = lifecycle.own(
+    "grpc",
+    createPublicGrpcServer({
+      edge,
+      log,
+      clock,
+      extra: { services: [SubscriberService], bind: (server) => gateway.bindSubscriber(server) },
+    }),
+  );
+
+  gateway.upstream.start();
+  fleet.start();
+  while (coldReasons().length > 0) {
+    if (lifecycle.stopping) return;
+    await new Promise((resolve) => setTimeout(resolve, WARM_LOOK_MS));
+  }
+  const ports = await PublicPorts.open({
+    config,
+    http: http.server,
+    grpc: grpc.injector(),
+    platform: process.platform,
+  });
+  lifecycle.own("sessions", {
+    drain: async (deadlineMs) => {
+      await ports.close();
+      http.server.closeIdleConnections();
+      await gateway.sessions.drain(deadlineMs);
+    },
+    close: () => ports.close(),
+  });
+  const announced = await announcePeer(config.peers, {
+    name,
+    role: "gateway",
+    incarnation,
+    pid: process.pid,
+    // Nobody dials a gateway.
+    grpc: "none",
+    probes: addressOf(config.internalHost, probes.port),
+    node: config.node,
+    zone: config.zone,
+  });
+  lifecycle.own("announcement", announced);
+  listening = true;
+  fleet.setReady(true);
+  log.info({ ports: ports.ports }, "gateway ready");
+  tellParent({ type: "ready", ports: ports.ports });
+}
+
+function addressOf(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+try {
+  await start(loadConfig("gateway", { argv: process.argv.slice(2), env: process.env }).config);
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error;
+  tellParent({ type: "cannotStart", text: error.message });
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+  process.disconnect?.();
+}

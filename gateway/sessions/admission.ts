@@ -1,0 +1,71 @@
+// Owns: whether one more connection is taken: rate, number, number of one address, number of one user. Asked before
+// anything is hashed or verified (the user's number right after). Counts stay exact: every taken place is given back once.
+
+import { EarshotError } from "#core/runtime/errors.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import type { Config } from "#core/runtime/settings.ts";
+import { TokenBucket } from "#core/runtime/token-bucket.ts";
+
+export type AdmissionLimits = Pick<
+  Config,
+  "connectionsMax" | "connectionsPerAddress" | "connectionsPerPrincipal" | "upgradesPerSecond"
+>;
+
+/** Seconds after which a refused client may try again: its own backoff spreads it further. */
+export const RETRY_AFTER_SECONDS = 2;
+
+export class Admission {
+  readonly #limits: AdmissionLimits;
+  readonly #clock: Clock;
+  readonly #rate: TokenBucket;
+  readonly #byAddress = new Map<string, number>();
+  readonly #byUser = new Map<string, number>();
+  #connections = 0;
+
+  constructor(limits: AdmissionLimits, clock: Clock) {
+    this.#limits = limits;
+    this.#clock = clock;
+    this.#rate = new TokenBucket(limits.upgradesPerSecond, limits.upgradesPerSecond * 2, clock.monotonic());
+  }
+
+  /** Takes a place for a connection. Throws overloaded, rate_limited (for its address). */
+  enter(address: string): void {
+    if (this.#connections >= this.#limits.connectionsMax) {
+      throw new EarshotError("overloaded", "this gateway holds as many connections as it may");
+    }
+    const { connectionsPerAddress } = this.#limits;
+    if (connectionsPerAddress > 0 && (this.#byAddress.get(address) ?? 0) >= connectionsPerAddress) {
+      throw new EarshotError("rate_limited", `an address holds at most ${connectionsPerAddress} connections here`);
+    }
+    if (!this.#rate.take(this.#clock.monotonic())) {
+      throw new EarshotError("overloaded", "too many new connections at once");
+    }
+    this.#connections += 1;
+    if (connectionsPerAddress > 0) add(this.#byAddress, address, 1);
+  }
+
+  leave(address: string): void {
+    this.#connections -= 1;
+    if (this.#limits.connectionsPerAddress > 0) add(this.#byAddress, address, -1);
+  }
+
+  /** Takes a place for one more connection of a proven user. Throws rate_limited. */
+  enterUser(userId: string): void {
+    const { connectionsPerPrincipal } = this.#limits;
+    if (connectionsPerPrincipal === 0) return;
+    if ((this.#byUser.get(userId) ?? 0) >= connectionsPerPrincipal) {
+      throw new EarshotError("rate_limited", `a user holds at most ${connectionsPerPrincipal} connections here`);
+    }
+    add(this.#byUser, userId, 1);
+  }
+
+  leaveUser(userId: string): void {
+    if (this.#limits.connectionsPerPrincipal > 0) add(this.#byUser, userId, -1);
+  }
+}
+
+function add(counts: Map<string, number>, key: string, change: number): void {
+  const count = (counts.get(key) ?? 0) + change;
+  if (count > 0) counts.set(key, count);
+  else counts.delete(key);
+}

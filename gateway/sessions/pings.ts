@@ -1,0 +1,82 @@
+// Owns: the signs of life of clients: a ping each interval, and an end for who answers none for too long. One timer for
+// all: connections stand in as many slots as the interval has seconds, one of which is pinged each second. WebSockets are
+// pinged every 30 s and end after 60 s without an answer; SSE gets comments, which nobody answers.
+
+import { PING_INTERVAL_MS, PING_TIMEOUT_MS } from "#core/domain/limits.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+
+export interface Pinged {
+  ping(): void;
+  /** It did not answer in time. */
+  silent(): void;
+}
+
+const SLOT_MS = 1_000;
+
+export interface PingsOptions {
+  readonly intervalMs: number;
+  /** Silence that ends a connection; Infinity: none does. */
+  readonly timeoutMs: number;
+}
+
+export const WEBSOCKET_PINGS: PingsOptions = { intervalMs: PING_INTERVAL_MS, timeoutMs: PING_TIMEOUT_MS };
+
+export class Ping {
+  readonly slot: Set<Ping>;
+  readonly target: Pinged;
+  unanswered = 0;
+
+  constructor(slot: Set<Ping>, target: Pinged) {
+    this.slot = slot;
+    this.target = target;
+  }
+
+  /** Anything came from the client. */
+  heard(): void {
+    this.unanswered = 0;
+  }
+
+  stop(): void {
+    this.slot.delete(this);
+  }
+}
+
+export class Pings implements Component {
+  readonly #slots: readonly Set<Ping>[];
+  readonly #unansweredMax: number;
+  readonly #ticking: Timer;
+  #at = 0;
+
+  constructor(clock: Clock, { intervalMs, timeoutMs }: PingsOptions) {
+    this.#slots = Array.from({ length: intervalMs / SLOT_MS }, () => new Set());
+    this.#unansweredMax = timeoutMs / intervalMs;
+    this.#ticking = clock.every(SLOT_MS, () => this.#tick());
+  }
+
+  /** The first ping comes one interval from now. */
+  add(target: Pinged): Ping {
+    const slot = this.#slots[this.#at] ?? new Set();
+    const ping = new Ping(slot, target);
+    slot.add(ping);
+    return ping;
+  }
+
+  close(): Promise<void> {
+    this.#ticking.cancel();
+    return Promise.resolve();
+  }
+
+  #tick(): void {
+    this.#at = (this.#at + 1) % this.#slots.length;
+    for (const ping of this.#slots[this.#at] ?? []) {
+      if (ping.unanswered >= this.#unansweredMax) {
+        ping.stop();
+        ping.target.silent();
+        continue;
+      }
+      ping.unanswered += 1;
+      ping.target.ping();
+    }
+  }
+}

@@ -1,0 +1,280 @@
+// Owns: every connection of this gateway, and what happens to them together: entering, age, tokens that expire or are
+// replaced, Topics that change, evictions, the drain. Made once by main; transports call enter, then authenticate.
+// Elsewhere: one connection (session.ts), subscribing (subscribing.ts), how many may come (admission.ts).
+
+import { refusal } from "#core/domain/access.ts";
+import { type Principal, publicIdOf } from "#core/domain/principal.ts";
+import type { UnsubscribeReason } from "#core/domain/codes.ts";
+import type { Edge } from "#core/edge/edge.ts";
+import type { Fleet, TopicChange, Unlisten } from "#core/fleet/fleet.ts";
+import type { Clock } from "#core/runtime/clock.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import type { Config } from "#core/runtime/settings.ts";
+import type { Eviction } from "#proto/earshot/internal/v1/link_pb.ts";
+import type { Encoding } from "../fanout/encoding.ts";
+import type { LocalTopic } from "../fanout/local-topic.ts";
+import type { LocalTopics } from "../fanout/local-topics.ts";
+import type { Subscription } from "../fanout/subscription.ts";
+import type { PresenceTracker } from "../presence/presence.ts";
+import type { Admission } from "./admission.ts";
+import { CONTROL_UNSENT_BYTES_MAX, type OutboxLimits, type OutboxTotals } from "./outbox.ts";
+import { Session, type Transport } from "./session.ts";
+import type { Subscribing } from "./subscribing.ts";
+import { takePrincipal } from "./token-life.ts";
+import type { Wheel } from "./wheel.ts";
+
+/** Part of connectionMaxAge by which it is more or less for each connection. */
+const AGE_SPREAD = 0.25;
+
+/** Milliseconds over which clients that are too old, or told all at once, open their new connections. */
+const MOVE_SPREAD_MS = 5_000;
+
+/** Milliseconds an old connection serves on after its client was told to open a new one. */
+const MOVE_OVERLAP_MS = 10_000;
+
+/** Part of a drain in which clients open their new connections; the rest is for the last of them. */
+const DRAIN_SPREAD_PART = 0.7;
+
+export interface SessionsOptions {
+  readonly edge: Pick<Edge, "authenticate">;
+  readonly fleet: Fleet;
+  readonly topics: LocalTopics;
+  readonly subscribing: Subscribing;
+  readonly presence: PresenceTracker;
+  readonly admission: Admission;
+  readonly wheel: Wheel;
+  readonly clock: Clock;
+  readonly totals: OutboxTotals;
+  readonly config: Pick<Config, "connectionMaxAge" | "unsentBytes" | "anonymous">;
+  readonly incarnation: string;
+  readonly metrics: SessionsMetrics;
+  /** For tests; 0 <= random() < 1. */
+  readonly random?: () => number;
+}
+
+export interface SessionsMetrics {
+  connections(encoding: Encoding, change: 1 | -1): void;
+}
+
+export class Sessions implements Component {
+  readonly #options: SessionsOptions;
+  readonly #byId = new Map<string, Session>();
+  readonly #limits: OutboxLimits;
+  readonly #random: () => number;
+  readonly #unlisten: Unlisten;
+  readonly #emptied = new Set<() => void>();
+  #counter = 0;
+  #draining = false;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#limits = { unsentBytes: options.config.unsentBytes, controlBytes: CONTROL_UNSENT_BYTES_MAX };
+    this.#random = options.random ?? Math.random;
+    this.#unlisten = options.fleet.onTopic((change) => this.#topicChanged(change));
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  get(connectionId: string): Session | undefined {
+    return this.#byId.get(connectionId);
+  }
+
+  subscriptionOf(connectionId: string, topicId: string): Subscription | undefined {
+    return this.#byId.get(connectionId)?.subscriptions.get(topicId);
+  }
+
+  /** A new connection. Its place was taken before (admission.enter) and is given back when it ends. */
+  enter(transport: Transport, address: string): Session {
+    this.#counter += 1;
+    const session = new Session({
+      id: `${this.#options.incarnation.slice(0, 6)}-${this.#counter.toString(16)}`,
+      address,
+      transport,
+      limits: this.#limits,
+      totals: this.#options.totals,
+      ended: (ended) => this.#ended(ended),
+    });
+    this.#byId.set(session.connectionId, session);
+    this.#options.metrics.connections(transport.encoding, 1);
+    return session;
+  }
+
+  /**
+   * Proves who a connection is, and takes that in: `welcome` for a new one, else a change of who it is. A token of
+   * undefined is anonymous. Throws unauthenticated, token_expired, rate_limited; the connection then is as it was.
+   */
+  async authenticate(session: Session, token: string | undefined): Promise<void> {
+    const principal = await this.#options.edge.authenticate(token, session.address);
+    this.admit(session, principal);
+  }
+
+  /** Takes in a principal that was proven. Throws unauthenticated (no anonymous access), rate_limited. */
+  admit(session: Session, principal: Principal): void {
+    if (session.state === "ended") return;
+    if (principal.kind === "anonymous" && !this.#options.config.anonymous) throw new EarshotError("unauthenticated");
+    if (session.state === "open") {
+      this.#replacePrincipal(session, principal);
+      return;
+    }
+    if (principal.kind !== "anonymous") this.#options.admission.enterUser(principal.userId);
+    session.endTimer?.cancel();
+    this.#take(session, principal);
+    session.welcome();
+    this.#planAge(session);
+  }
+
+  /** Ends the subscriptions to a topic that an eviction names; returns how many. */
+  evict(topic: LocalTopic, eviction: Eviction): number {
+    const reason: UnsubscribeReason = eviction.reason === "requested" ? "requested" : "removed";
+    let ended = 0;
+    for (const subscription of subscriptionsOf(topic)) {
+      const session = subscription.listener as Session;
+      if (!names(eviction, session)) continue;
+      this.#options.subscribing.end(session, subscription, reason);
+      ended += 1;
+    }
+    return ended;
+  }
+
+  /** Tells every client when to move, spread over the drain; resolves when all are gone or the time is over. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    if (this.#byId.size === 0) return;
+    const spreadMs = deadlineMs * DRAIN_SPREAD_PART;
+    const overlapMs = Math.min(MOVE_OVERLAP_MS, (deadlineMs - spreadMs) / 2);
+    for (const session of this.#byId.values()) this.#move(session, this.#random() * spreadMs, overlapMs);
+    await new Promise<void>((resolve) => {
+      this.#emptied.add(resolve);
+      this.#options.clock.after(deadlineMs, resolve);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#draining = true;
+    this.#unlisten();
+    for (const session of this.#byId.values()) session.end(1012);
+    return Promise.resolve();
+  }
+
+  #ended(session: Session): void {
+    const { subscribing, admission, metrics } = this.#options;
+    subscribing.endAll(session);
+    this.#byId.delete(session.connectionId);
+    admission.leave(session.address);
+    if (session.principal.kind !== "anonymous") admission.leaveUser(session.principal.userId);
+    metrics.connections(session.encoding, -1);
+    if (this.#byId.size > 0) return;
+    for (const told of this.#emptied) told();
+    this.#emptied.clear();
+  }
+
+  #take(session: Session, principal: Principal): void {
+    takePrincipal(session, principal, this.#options, () => {
+      for (const subscription of session.subscriptions.values()) {
+        this.#options.subscribing.end(session, subscription, "token_expired");
+      }
+      session.failWith(new EarshotError("token_expired"), 3101);
+    });
+  }
+
+  /** A token in place of another, or of none: who it is may change, and with it what it may hear. */
+  #replacePrincipal(session: Session, principal: Principal): void {
+    const { admission, presence, subscribing } = this.#options;
+    const before = session.principal;
+    const sameUser =
+      publicIdOf(before, session.connectionId) === publicIdOf(principal, session.connectionId) &&
+      infoOf(before) === infoOf(principal);
+    if (!sameUser) {
+      if (principal.kind !== "anonymous") admission.enterUser(principal.userId);
+      if (before.kind !== "anonymous") admission.leaveUser(before.userId);
+    }
+    const listed = [...session.subscriptions.values()].filter(isMember);
+    if (!sameUser) for (const subscription of listed) presence.left(subscribing.entryOf(session, subscription));
+    this.#take(session, principal);
+    if (!sameUser) for (const subscription of listed) presence.joined(subscribing.entryOf(session, subscription));
+    for (const subscription of session.subscriptions.values()) this.#judgeAgain(session, subscription);
+  }
+
+  #topicChanged({ key, after }: TopicChange): void {
+    for (const topic of this.#options.topics.under(key)) {
+      const gone = after === undefined || (topic.topicId.channel !== undefined && after.policy.channels === "None");
+      if (after !== undefined) this.#repolicy(topic, after);
+      for (const subscription of subscriptionsOf(topic)) {
+        const session = subscription.listener as Session;
+        if (gone) this.#options.subscribing.end(session, subscription, "topic_deleted");
+        else this.#judgeAgain(session, subscription);
+      }
+    }
+  }
+
+  /** A Topic that begins or ends to keep members has them told of, or forgotten. */
+  #repolicy(topic: LocalTopic, after: LocalTopic["topic"]): void {
+    const { presence, subscribing } = this.#options;
+    const kept = topic.topic.policy.presence === "Members";
+    const keeps = after.policy.presence === "Members";
+    topic.topic = after;
+    if (kept === keeps) return;
+    for (const subscription of subscriptionsOf(topic)) {
+      if (subscription.state === "asked") continue;
+      const entry = subscribing.entryOf(subscription.listener as Session, subscription);
+      if (keeps) presence.joined(entry);
+      else presence.left(entry);
+    }
+  }
+
+  #judgeAgain(session: Session, subscription: Subscription): void {
+    const { topic } = subscription;
+    const rules = { anonymousAccess: this.#options.config.anonymous };
+    const refused = refusal("subscribe", session.principal, topic.topic, topic.topicId, rules);
+    if (refused !== undefined) this.#options.subscribing.end(session, subscription, "permission_changed");
+  }
+
+  #planAge(session: Session): void {
+    if (this.#draining) {
+      this.#move(session, this.#random() * 1_000, 1_000);
+      return;
+    }
+    const { connectionMaxAge } = this.#options.config;
+    if (connectionMaxAge === 0) return;
+    const ageMs = connectionMaxAge * (1 - AGE_SPREAD + this.#random() * 2 * AGE_SPREAD);
+    session.endTimer = this.#options.wheel.after(ageMs, () => {
+      this.#move(session, this.#random() * MOVE_SPREAD_MS, MOVE_OVERLAP_MS);
+    });
+  }
+
+  /** Tells a client to open its new connection after `delayMs`; this one serves `overlapMs` longer. */
+  #move(session: Session, delayMs: number, overlapMs: number): void {
+    const closesInMs = Math.round(delayMs + overlapMs);
+    session.say({ type: "reconnect", delayMs: Math.round(delayMs), closesInMs });
+    session.endTimer?.cancel();
+    session.endTimer = this.#options.wheel.after(closesInMs, () => session.end(1012));
+  }
+}
+
+function infoOf(principal: Principal): string | undefined {
+  return principal.kind === "anonymous" ? undefined : principal.info;
+}
+
+function isMember(subscription: Subscription): boolean {
+  return subscription.state !== "asked" && subscription.topic.topic.policy.presence === "Members";
+}
+
+/** Every subscription to a topic, in whatever state: a copy, so that they may end while it is walked. */
+function subscriptionsOf(topic: LocalTopic): Subscription[] {
+  const all: Subscription[] = [...(topic.asked ?? []), ...topic.introducing];
+  for (const subscription of topic.audience) all.push(subscription);
+  return all;
+}
+
+function names(eviction: Eviction, session: Session): boolean {
+  if (eviction.connectionKey !== "") return session.key === eviction.connectionKey;
+  if (eviction.userId === "" || session.userId !== eviction.userId) return false;
+  return eviction.connectionId === "" || eviction.connectionId === session.connectionId;
+}

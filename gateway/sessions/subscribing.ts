@@ -1,0 +1,340 @@
+// Owns: how a subscription comes and goes: right, interest, the wait for routers (one confirmed, and the others too or 50 ms
+// passed), `subscribed`, the first presence frame, then messages; and its end with whatever reason. Reached by every
+// transport. Invariants: order `subscribed`, `presence`, messages; after `subscribed` every message that comes to this
+// gateway is sent or told as a gap; a subscription that failed leaves nothing behind.
+
+import { PRESENCE_PAGE_MAX, SUBSCRIBED_WAIT_MS } from "#core/domain/limits.ts";
+import type { GapReason, UnsubscribeReason } from "#core/domain/codes.ts";
+import type { Edge } from "#core/edge/edge.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import { EarshotError } from "#core/runtime/errors.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import { type FanOut, offer } from "../fanout/fan-out.ts";
+import type { LocalTopic } from "../fanout/local-topic.ts";
+import type { LocalTopics } from "../fanout/local-topics.ts";
+import { Subscription } from "../fanout/subscription.ts";
+import { presenceFrame } from "../presence/frames.ts";
+import type { PresenceEntry, PresenceSnapshot, PresenceTracker } from "../presence/presence.ts";
+import { type FirstConfirm, judgeLateInterest } from "../upstream/late-interest.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import type { Session } from "./session.ts";
+
+/**
+ * Milliseconds after which a subscription that no router confirmed is refused: longer than a dead router is found out
+ * (3 s) and a standby steps in.
+ */
+const GIVE_UP_MS = 5_000;
+
+/** Milliseconds between looks at subscriptions that wait. */
+const LOOK_MS = 10;
+
+export interface SubscribeRequest {
+  readonly id: string | undefined;
+  readonly topicId: string;
+  readonly echo: boolean;
+  readonly presence: boolean;
+}
+
+export interface SubscribingOptions {
+  readonly edge: Pick<Edge, "authorize">;
+  readonly topics: LocalTopics;
+  readonly upstream: Pick<Upstream, "changed" | "progress" | "firstAlive" | "registrationAt">;
+  readonly fanOut: FanOut;
+  readonly presence: PresenceTracker;
+  readonly clock: Clock;
+  readonly subscriptionsMax: number;
+  readonly metrics: SubscribingMetrics;
+}
+
+export interface SubscribingMetrics {
+  subscriptions(change: 1 | -1): void;
+  gap(reason: GapReason): void;
+}
+
+interface Asked {
+  readonly subscription: Subscription;
+  readonly session: Session;
+  readonly askedAtMs: number;
+  /** Of every request for it: each is answered. */
+  readonly ids: (string | undefined)[];
+}
+
+export class Subscribing implements Component {
+  readonly #options: SubscribingOptions;
+  readonly #asked = new Map<Subscription, Asked>();
+  #looking: Timer | undefined;
+
+  constructor(options: SubscribingOptions) {
+    this.#options = options;
+  }
+
+  /** Subscribes, or says why not: everything is told by frames. Returns false when it was refused at once. */
+  subscribe(session: Session, request: SubscribeRequest): boolean {
+    const known = session.subscriptions.get(request.topicId);
+    if (known !== undefined) {
+      this.#again(session, known, request);
+      return true;
+    }
+    try {
+      this.#ask(session, request);
+      return true;
+    } catch (error) {
+      if (!(error instanceof EarshotError)) throw error;
+      session.sayError(error, request.id, request.topicId);
+      return false;
+    }
+  }
+
+  unsubscribe(session: Session, topicId: string, id: string | undefined): void {
+    const subscription = session.subscriptions.get(topicId);
+    if (subscription !== undefined) this.#remove(session, subscription);
+    session.say({ type: "unsubscribed", id, topicId, reason: "requested" });
+  }
+
+  /** Ends a subscription from this side. */
+  end(session: Session, subscription: Subscription, reason: UnsubscribeReason): void {
+    if (subscription.state === "ended") return;
+    this.#remove(session, subscription);
+    session.say({ type: "unsubscribed", id: undefined, topicId: subscription.topic.id, reason });
+  }
+
+  /** Forgets everything of a session that has ended. */
+  endAll(session: Session): void {
+    for (const subscription of session.subscriptions.values()) this.#remove(session, subscription);
+  }
+
+  /** A router confirmed a topic. */
+  confirmed(topic: LocalTopic, incarnation: string, first: FirstConfirm | undefined): void {
+    if (first !== undefined) this.#judgeLate(topic, incarnation, first);
+    if (topic.asked === undefined) return;
+    this.#refuseBeyond(topic, incarnation);
+    for (const subscription of topic.asked) this.#look(subscription);
+    if (topic.asked.size === 0) topic.asked = undefined;
+  }
+
+  /** Who is waited for may have changed. */
+  routersChanged(): void {
+    for (const subscription of this.#asked.keys()) this.#look(subscription);
+  }
+
+  /** What the tracker is told of a subscription. */
+  entryOf(session: Session, subscription: Subscription): PresenceEntry {
+    const { principal } = session;
+    return {
+      topicId: subscription.topic.id,
+      userId: session.userId,
+      info: principal.kind === "anonymous" ? undefined : principal.info,
+      connectionId: session.connectionId,
+      subscriptionId: subscription.id,
+      subscribedAtMs: Math.round(
+        this.#options.clock.now() - this.#options.clock.monotonic() + subscription.subscribedAtMs,
+      ),
+    };
+  }
+
+  close(): Promise<void> {
+    this.#looking?.cancel();
+    this.#asked.clear();
+    return Promise.resolve();
+  }
+
+  #ask(session: Session, request: SubscribeRequest): void {
+    const { edge, topics, subscriptionsMax, clock } = this.#options;
+    if (session.subscriptions.size >= subscriptionsMax) {
+      throw new EarshotError("invalid_request", `a connection holds at most ${subscriptionsMax} subscriptions`);
+    }
+    const granted = edge.authorize("subscribe", session.principal, request.topicId);
+    const topic = topics.obtain(granted.topicId, granted.topic);
+    const subscription = new Subscription(session.newSubscriptionId(), topic, session, request);
+    session.subscriptions.set(topic.id, subscription);
+    topic.asked ??= new Set();
+    topic.asked.add(subscription);
+    topic.interested += 1;
+    if (request.presence) topic.presenceInterested += 1;
+    this.#options.upstream.changed(topic);
+    subscription.generation = topic.generation;
+    this.#asked.set(subscription, { subscription, session, askedAtMs: clock.monotonic(), ids: [request.id] });
+    this.#options.metrics.subscriptions(1);
+    this.#looking ??= clock.after(SUBSCRIBED_WAIT_MS, () => this.#lookAtAll());
+  }
+
+  /** The same topic asked for once more: options are the newer ones, the answer is the same. */
+  #again(session: Session, subscription: Subscription, request: SubscribeRequest): void {
+    const { topic } = subscription;
+    const newlyPresent = request.presence && !subscription.presence;
+    if (request.presence !== subscription.presence) {
+      topic.presenceInterested += request.presence ? 1 : -1;
+      subscription.presence = request.presence;
+      this.#options.upstream.changed(topic);
+    }
+    subscription.echo = request.echo;
+    const asked = this.#asked.get(subscription);
+    if (asked !== undefined) {
+      asked.ids.push(request.id);
+      return;
+    }
+    this.#tellSubscribed(session, subscription, request.id);
+    if (newlyPresent) void this.#presenceOf(topic).then((json) => this.#sayPresence(session, subscription, json));
+  }
+
+  #lookAtAll(): void {
+    this.#looking = undefined;
+    for (const subscription of this.#asked.keys()) this.#look(subscription);
+    if (this.#asked.size > 0) this.#looking = this.#options.clock.after(LOOK_MS, () => this.#lookAtAll());
+  }
+
+  /** Grants or refuses a subscription that waits, if it is time. */
+  #look(subscription: Subscription): void {
+    const asked = this.#asked.get(subscription);
+    if (asked === undefined) return;
+    const waitedMs = this.#options.clock.monotonic() - asked.askedAtMs;
+    const { confirmed, awaited } = this.#options.upstream.progress(subscription.topic, subscription.generation);
+    if (confirmed > 0 && (awaited === 0 || waitedMs >= SUBSCRIBED_WAIT_MS)) this.#grant(asked);
+    else if (confirmed === 0 && waitedMs >= GIVE_UP_MS) {
+      this.#refuse(asked, new EarshotError("shard_unavailable", "no router of this topic answers; try again"));
+    }
+  }
+
+  /** Refuses the newest of those that the router did not grant: maxSubscribers, maxChannels. */
+  #refuseBeyond(topic: LocalTopic, incarnation: string): void {
+    const { upstream } = this.#options;
+    const registration = upstream.registrationAt(topic, incarnation);
+    if (registration === undefined || registration.granted >= registration.count) return;
+    if (upstream.firstAlive(topic)?.incarnation !== incarnation) return;
+    let beyond = registration.count - registration.granted;
+    for (const subscription of [...(topic.asked ?? [])].toReversed()) {
+      if (beyond === 0) return;
+      const asked = this.#asked.get(subscription);
+      if (asked === undefined || subscription.generation > registration.generation) continue;
+      beyond -= 1;
+      this.#refuse(asked, new EarshotError("topic_full"));
+    }
+  }
+
+  #refuse({ session, subscription, ids }: Asked, error: EarshotError): void {
+    this.#remove(session, subscription);
+    for (const id of ids) session.sayError(error, id, subscription.topic.id);
+  }
+
+  #grant({ session, subscription, ids }: Asked): void {
+    const { topic } = subscription;
+    const { clock, presence } = this.#options;
+    this.#asked.delete(subscription);
+    topic.asked?.delete(subscription);
+    subscription.subscribedAtMs = clock.monotonic();
+    for (const id of ids) this.#tellSubscribed(session, subscription, id);
+    const kept = topic.topic.policy.presence;
+    if (kept === "Members") presence.joined(this.entryOf(session, subscription));
+    if (!subscription.presence || kept === "None") this.#goLive(subscription);
+    else if (kept === "Count" || !presence.available) {
+      session.say({ type: "presence", json: presenceFrame(topic.id, this.#total(topic)) });
+      this.#goLive(subscription);
+    } else this.#introduce(session, subscription);
+  }
+
+  /** Puts it into the audience, behind everything that came before. */
+  #goLive(subscription: Subscription): void {
+    const { topic } = subscription;
+    subscription.state = "live";
+    subscription.kept = undefined;
+    if (topic.items.length === 0) {
+      topic.join(subscription);
+      return;
+    }
+    topic.introduce(subscription);
+    this.#options.fanOut.inTurn(topic, () => {
+      topic.introduced(subscription);
+      if (subscription.state === "live") topic.join(subscription);
+    });
+  }
+
+  /** Keeps what comes until the presence frame is there. */
+  #introduce(session: Session, subscription: Subscription): void {
+    const { topic } = subscription;
+    const { fanOut } = this.#options;
+    subscription.state = "introducing";
+    subscription.kept = [];
+    topic.introduce(subscription);
+    // What comes from now on must not be joined to a flight that this subscription has no part in.
+    fanOut.barrier(topic);
+    void this.#presenceOf(topic).then((json) => {
+      this.#sayPresence(session, subscription, json);
+      if (subscription.state !== "introducing") return;
+      topic.introduced(subscription);
+      for (const flight of subscription.kept ?? []) offer(topic, subscription.outbox, flight);
+      this.#goLive(subscription);
+    });
+  }
+
+  async #presenceOf(topic: LocalTopic): Promise<string | undefined> {
+    const kept = topic.topic.policy.presence;
+    if (kept === "None") return undefined;
+    const { presence } = this.#options;
+    if (kept === "Count" || !presence.available) return presenceFrame(topic.id, this.#total(topic));
+    const snapshot: PresenceSnapshot = await presence.snapshot(topic.id, PRESENCE_PAGE_MAX, undefined);
+    return presenceFrame(topic.id, this.#total(topic), snapshot);
+  }
+
+  #sayPresence(session: Session, subscription: Subscription, json: string | undefined): void {
+    if (json !== undefined && subscription.state !== "ended") session.say({ type: "presence", json });
+  }
+
+  #tellSubscribed(session: Session, subscription: Subscription, id: string | undefined): void {
+    const { topic } = subscription;
+    session.say({
+      type: "subscribed",
+      id,
+      topicId: topic.id,
+      subscriptionId: subscription.id,
+      position: this.#position(topic),
+      count: this.#total(topic),
+    });
+  }
+
+  #position(topic: LocalTopic): { incarnation: string; seq: number } | undefined {
+    const { upstream } = this.#options;
+    const incarnation = upstream.firstAlive(topic)?.incarnation;
+    if (incarnation === undefined) return undefined;
+    const registration = upstream.registrationAt(topic, incarnation);
+    if (registration === undefined || registration.generation < 0) return undefined;
+    return { incarnation, seq: Math.max(registration.seq, topic.heardFrom(incarnation)?.seq ?? 0) };
+  }
+
+  /** Subscriptions in the fleet, as the first-alive router said last; where it has not, the highest of the others'. */
+  #total(topic: LocalTopic): number {
+    const { upstream } = this.#options;
+    const first = upstream.registrationAt(topic, upstream.firstAlive(topic)?.incarnation ?? "");
+    if (first !== undefined && first.generation >= 0) return Math.max(first.total, topic.interested);
+    return Math.max(topic.interested, ...topic.registrations.map((registration) => registration.total));
+  }
+
+  #judgeLate(topic: LocalTopic, incarnation: string, confirm: FirstConfirm): void {
+    const heard = topic.heardFrom(incarnation);
+    for (const subscription of [...topic.audience, ...topic.introducing]) {
+      const verdict = judgeLateInterest(confirm, heard, subscription.subscribedAtMs);
+      if (!verdict.late) continue;
+      const session = subscription.listener as Session;
+      this.#options.metrics.gap("late_interest");
+      session.say({ type: "gap", topicId: topic.id, missed: verdict.missed, reason: "late_interest" });
+    }
+  }
+
+  #remove(session: Session, subscription: Subscription): void {
+    if (subscription.state === "ended") return;
+    const { topic, state } = subscription;
+    const { presence, topics, upstream } = this.#options;
+    const granted = state !== "asked";
+    subscription.state = "ended";
+    subscription.kept = undefined;
+    session.subscriptions.delete(topic.id);
+    if (this.#asked.delete(subscription)) topic.asked?.delete(subscription);
+    topic.introduced(subscription);
+    topic.part(subscription);
+    topic.interested -= 1;
+    if (subscription.presence) topic.presenceInterested -= 1;
+    if (granted && topic.topic.policy.presence === "Members") presence.left(this.entryOf(session, subscription));
+    upstream.changed(topic);
+    if (topic.interested === 0) topics.forget(topic);
+    this.#options.metrics.subscriptions(-1);
+  }
+}

@@ -1,0 +1,358 @@
+// Owns: the one stream to one router: dialling and dialling again, Hello, heartbeats, interest batches with the
+// confirms that answer them, record batches in, confirms and receipts out. What a topic or a map is, it does not know.
+// Invariants: a link is dead after 3 s without any frame, or when its stream ends; batches of interest are confirmed in
+// the order they were sent; everything is registered anew after a death.
+
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Backoff } from "#core/runtime/backoff.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import { messageOf } from "#core/runtime/errors.ts";
+import { type ClientStream, GrpcClient } from "#core/runtime/grpc.ts";
+import type { Log } from "#core/runtime/log.ts";
+import type { Router } from "#core/domain/shard-map.ts";
+import { Heartbeat } from "#core/fleet/heartbeat.ts";
+import {
+  type GatewayFrame,
+  GatewayFrameSchema,
+  type InterestConfirm,
+  type InterestState,
+  LinkService,
+  type MissedRecords,
+  type RecordBatch,
+  type RouterFrame,
+  type RouterFrameSchema,
+} from "#proto/earshot/internal/v1/link_pb.ts";
+import { BatchConfirms } from "./batch-confirms.ts";
+import type { ReceiptCount } from "../fanout/receipts.ts";
+
+export const LINK_PROTOCOL_VERSION = 1;
+
+/** Interests in one frame: at most 400 KB, far below what a gRPC message may be. */
+const INTERESTS_PER_BATCH_MAX = 1_000;
+
+type Stream = ClientStream<typeof GatewayFrameSchema, typeof RouterFrameSchema>;
+
+export type LinkState =
+  /** Dialled; the router has not answered yet. Nobody waits for a link that was dead before. */
+  | { readonly kind: "connecting"; readonly first: boolean; readonly stream: Stream; readonly heartbeat: Heartbeat }
+  | {
+      readonly kind: "alive";
+      readonly stream: Stream;
+      readonly heartbeat: Heartbeat;
+      readonly draining: boolean;
+    }
+  | { readonly kind: "dead"; readonly retry: Timer }
+  | { readonly kind: "closed" };
+
+/** One changed interest, and who is told of its confirm. */
+export interface InterestChange {
+  readonly topicId: string;
+  readonly count: number;
+  readonly presenceCount: number;
+  /** Undefined for what ended. */
+  readonly confirmed: ((state: InterestState) => void) | undefined;
+}
+
+export interface LinkOwner {
+  /** Alive, dead, draining: whatever others judge a router by. */
+  stateChanged(link: Link): void;
+  /** Everything that the router shall know, asked for right after Hello. */
+  allInterests(link: Link): InterestChange[];
+  /** A batch of interests was confirmed; their own callbacks were called before. */
+  confirmed(link: Link): void;
+  records(link: Link, batch: RecordBatch): void;
+  missed(link: Link, missed: readonly MissedRecords[]): void;
+  /** It was alive. `announced`: the router had said that it drains and ended the stream itself. */
+  died(link: Link, announced: boolean): void;
+}
+
+export interface LinkSelf {
+  readonly incarnation: string;
+  readonly name: string;
+  readonly node: string;
+  readonly zone: string;
+}
+
+export interface LinkOptions {
+  readonly router: Router;
+  readonly self: LinkSelf;
+  readonly peerSecret: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly owner: LinkOwner;
+}
+
+interface SentBatch {
+  readonly number: bigint;
+  readonly changes: readonly InterestChange[];
+  readonly initialComplete: boolean;
+}
+
+export class Link {
+  readonly router: Router;
+  readonly #options: LinkOptions;
+  readonly #client: GrpcClient;
+  readonly #backoff = new Backoff({ firstMs: 50, maxMs: 2_000 });
+  #state: LinkState;
+  #sent: SentBatch[] = [];
+  #number = 0n;
+  #initialConfirmed = false;
+  #settledOnce = false;
+  #confirms = new BatchConfirms();
+  #receipts: ReceiptCount[] = [];
+  #introduced = false;
+  #flushing = false;
+  #paused = false;
+  /** Monotonic: since when no map lists this router; undefined while one does. */
+  unlistedAtMs: number | undefined;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.router = options.router;
+    this.#client = new GrpcClient(options.router.address, options.peerSecret);
+    this.#state = this.#dial(true);
+  }
+
+  get incarnation(): string {
+    return this.router.incarnation;
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  get alive(): boolean {
+    return this.#state.kind === "alive";
+  }
+
+  /** Whether publishes go there, and confirmations are waited for. */
+  get usable(): boolean {
+    return this.#state.kind === "alive" && !this.#state.draining;
+  }
+
+  /** Whether it is known not to answer, as opposed to not yet. */
+  get dead(): boolean {
+    return this.#state.kind === "dead" || (this.#state.kind === "connecting" && !this.#state.first);
+  }
+
+  /** Whether the router has ever confirmed this gateway's whole list, on this stream or one before. */
+  get settledOnce(): boolean {
+    return this.#settledOnce;
+  }
+
+  /** Number of the last interest batch sent. */
+  get sentNumber(): bigint {
+    return this.#number;
+  }
+
+  hasConfirmed(number: bigint): boolean {
+    const [oldest] = this.#sent;
+    return this.alive && this.#initialConfirmed && (oldest === undefined || oldest.number > number);
+  }
+
+  /** Whether changes may be sent now; before Hello was said, the first list will hold them. */
+  get open(): boolean {
+    return this.#introduced;
+  }
+
+  /** Sends changed interests. */
+  register(changes: readonly InterestChange[], initialComplete = false): void {
+    for (let from = 0; from === 0 || from < changes.length; from += INTERESTS_PER_BATCH_MAX) {
+      const part = changes.slice(from, from + INTERESTS_PER_BATCH_MAX);
+      const last = from + INTERESTS_PER_BATCH_MAX >= changes.length;
+      this.#number += 1n;
+      this.#sent.push({ number: this.#number, changes: part, initialComplete: initialComplete && last });
+      this.#send({
+        case: "interest",
+        value: {
+          number: this.#number,
+          initialComplete: initialComplete && last,
+          interests: part.map(({ topicId, count, presenceCount }) => ({ topicId, count, presenceCount })),
+        },
+      });
+    }
+  }
+
+  /** A batch of records was handed on. */
+  batchDone(number: bigint): void {
+    this.#confirms.done(number);
+    this.#flushSoon();
+  }
+
+  receipt(count: ReceiptCount): void {
+    this.#receipts.push(count);
+    this.#flushSoon();
+  }
+
+  /** Stops reading: the router's own cap takes over. Its silence meanwhile is ours. */
+  pause(): void {
+    if (this.#paused || !("stream" in this.#state)) return;
+    this.#paused = true;
+    this.#state.stream.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (!("stream" in this.#state)) return;
+    this.#state.heartbeat.heard();
+    this.#state.stream.resume();
+  }
+
+  close(): void {
+    const state = this.#state;
+    if (state.kind === "closed") return;
+    this.#state = { kind: "closed" };
+    this.#forget();
+    if ("stream" in state) {
+      state.heartbeat.stop();
+      state.stream.end();
+      state.stream.cancel();
+    } else state.retry.cancel();
+    this.#client.close();
+  }
+
+  #dial(first: boolean): LinkState {
+    const stream = this.#client.bidi(LinkService.method.open);
+    const { clock } = this.#options;
+    const heartbeat = new Heartbeat({
+      clock,
+      send: () => {
+        if (this.#paused) heartbeat.heard();
+        this.#send({ case: "heartbeat", value: {} });
+      },
+      dead: () => this.#ended(stream, "silent"),
+    });
+    stream.on("data", (frame: RouterFrame) => this.#receive(stream, frame));
+    stream.on("error", (error: Error) => this.#ended(stream, messageOf(error)));
+    stream.on("end", () => this.#ended(stream, undefined));
+    this.#confirms = new BatchConfirms();
+    this.#paused = false;
+    // The state is set by the caller; Hello and the list follow in a turn of their own.
+    setImmediate(() => this.#introduce(stream));
+    return { kind: "connecting", first, stream, heartbeat };
+  }
+
+  #introduce(stream: Stream): void {
+    if (!("stream" in this.#state) || this.#state.stream !== stream) return;
+    const { self, owner } = this.#options;
+    this.#send({ case: "hello", value: { protocolVersion: LINK_PROTOCOL_VERSION, ...self } });
+    this.#introduced = true;
+    this.register(owner.allInterests(this), true);
+  }
+
+  #receive(stream: Stream, frame: RouterFrame): void {
+    const state = this.#state;
+    if (!("stream" in state) || state.stream !== stream) return;
+    state.heartbeat.heard();
+    const { owner } = this.#options;
+    switch (frame.frame.case) {
+      case "hello":
+        this.#welcomed(frame.frame.value.incarnation);
+        return;
+      case "confirm":
+        this.#confirmed(frame.frame.value);
+        return;
+      case "batch":
+        this.#confirms.began(frame.frame.value.number);
+        owner.records(this, frame.frame.value);
+        return;
+      case "overflow":
+        owner.missed(this, frame.frame.value.missed);
+        return;
+      case "draining":
+        if (state.kind !== "alive") return;
+        this.#state = { ...state, draining: true };
+        owner.stateChanged(this);
+        return;
+      case "heartbeat":
+      case undefined:
+        return;
+    }
+  }
+
+  #welcomed(incarnation: string): void {
+    const state = this.#state;
+    if (state.kind !== "connecting") return;
+    if (incarnation !== this.incarnation) {
+      // Its address has another tenant; a map will say so soon.
+      this.#ended(state.stream, "another incarnation answers");
+      return;
+    }
+    this.#state = { kind: "alive", stream: state.stream, heartbeat: state.heartbeat, draining: false };
+    this.#backoff.reset();
+    this.#options.log.info({ router: this.router.name, routerIncarnation: incarnation }, "link alive");
+    this.#options.owner.stateChanged(this);
+  }
+
+  #confirmed(confirm: InterestConfirm): void {
+    const batch = this.#sent.shift();
+    if (batch === undefined || batch.number !== confirm.number) {
+      if ("stream" in this.#state) this.#ended(this.#state.stream, "confirm out of order");
+      return;
+    }
+    if (batch.initialComplete) {
+      this.#initialConfirmed = true;
+      this.#settledOnce = true;
+    }
+    for (const [index, change] of batch.changes.entries()) {
+      const state = confirm.states[index];
+      if (state !== undefined && state.topicId === change.topicId) change.confirmed?.(state);
+    }
+    this.#options.owner.confirmed(this);
+  }
+
+  #ended(stream: Stream, cause: string | undefined): void {
+    const state = this.#state;
+    if (!("stream" in state) || state.stream !== stream) return;
+    const wasAlive = state.kind === "alive";
+    const announced = state.kind === "alive" && state.draining && cause === undefined;
+    state.heartbeat.stop();
+    // What a cancelled stream still says is of no interest, but would be an unhandled error.
+    stream.on("error", () => undefined);
+    stream.cancel();
+    this.#forget();
+    const retry = this.#options.clock.after(this.#backoff.next(), () => {
+      if (this.#state.kind === "dead") this.#state = this.#dial(false);
+    });
+    this.#state = { kind: "dead", retry };
+    if (wasAlive) {
+      const fields = {
+        router: this.router.name,
+        routerIncarnation: this.incarnation,
+        cause: cause ?? "ended by router",
+      };
+      if (announced) this.#options.log.info(fields, "link ended");
+      else this.#options.log.warn(fields, "link dead");
+      this.#options.owner.died(this, announced);
+    }
+    this.#options.owner.stateChanged(this);
+  }
+
+  #forget(): void {
+    this.#sent = [];
+    this.#receipts = [];
+    this.#initialConfirmed = false;
+    this.#introduced = false;
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      const number = this.#confirms.take();
+      if (number !== undefined) this.#send({ case: "batchConfirm", value: { number } });
+      if (this.#receipts.length === 0) return;
+      const receipts = this.#receipts.map(({ receiptId, written, notWritten }) => ({ receiptId, written, notWritten }));
+      this.#receipts = [];
+      this.#send({ case: "receipts", value: { receipts } });
+    });
+  }
+
+  #send(frame: NonNullable<MessageInitShape<typeof GatewayFrameSchema>["frame"]>): void {
+    if (!("stream" in this.#state)) return;
+    const message: GatewayFrame = create(GatewayFrameSchema, { frame });
+    this.#state.stream.write(message);
+  }
+}
