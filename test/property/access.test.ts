@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Action, may, refusal } from "#core/domain/access.ts";
 import { ANONYMOUS, type Principal } from "#core/domain/principal.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { CHANNEL_BYTES_MAX, NAMESPACE_BYTES_MAX, SHARD_COUNT, TOPIC_NAME_BYTES_MAX } from "#core/domain/limits.ts";
 import { shardOf } from "#core/domain/shard.ts";
