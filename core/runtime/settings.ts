@@ -90,7 +90,7 @@ export const SETTINGS = {
   host: {
     kind: "host",
     default: "127.0.0.1",
-    readers: ["standalone", "gateway"],
+    readers: EDGES,
     meaning: "Address that the public ports bind. Anything but loopback needs a secret of your own.",
   },
   port: {

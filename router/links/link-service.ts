@@ -1,0 +1,212 @@
+// Owns: LinkService at the router: which gateways are linked, one link an incarnation (a newer stream replaces the
+// older). Reads their frames, writes batches once a turn of the event loop, forgets all of a link when it ends.
+// Invariant: a link's interest lives exactly as long as the link.
+
+import { create } from "@bufbuild/protobuf";
+import { EarshotError } from "#core/runtime/errors.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import { type Handlers, toStatus } from "#core/runtime/grpc.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import type { Log } from "#core/runtime/log.ts";
+import {
+  type GatewayFrame,
+  type LinkHello,
+  LinkHelloSchema,
+  type LinkService as LinkServiceDesc,
+} from "#proto/earshot/internal/v1/link_pb.ts";
+import type { InterestTable } from "../interest.ts";
+import type { QueuedRecord } from "../record.ts";
+import { Admissions, type IntakeDeps, InterestIntake } from "./interest-intake.ts";
+import { Link, type LinkCall } from "./link.ts";
+import type { Receipts } from "./receipts.ts";
+import { frameBytes } from "./wire.ts";
+
+export const LINK_PROTOCOL_VERSION = 1;
+
+export interface RouterSelf {
+  readonly incarnation: string;
+  readonly name: string;
+  readonly node: string;
+  readonly zone: string;
+}
+
+export interface LinksOptions {
+  readonly self: RouterSelf;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly table: InterestTable<Link>;
+  readonly receipts: Receipts<Link>;
+  readonly intake: IntakeDeps;
+  /** A link's copy of a record had to give way. */
+  readonly dropped: (record: QueuedRecord) => void;
+  readonly batchSent: (records: number) => void;
+  /** A gateway came with its whole interest, or went. */
+  readonly changed: () => void;
+}
+
+/** Links at once: above any fleet of gateways. */
+const LINKS_MAX = 4_096;
+
+/** Milliseconds a stream may take to its Hello. */
+const HELLO_MS = 5_000;
+
+export class Links implements Component {
+  readonly handlers: Handlers<typeof LinkServiceDesc>;
+  readonly #options: LinksOptions;
+  readonly #hello: Uint8Array;
+  readonly #admissions = new Admissions();
+  /** By the gateway's incarnation. */
+  readonly #links = new Map<string, Link>();
+  #dirty: Link[] = [];
+  readonly #flush = (): void => this.#flushDirty();
+  #draining = false;
+  #closed = false;
+
+  constructor(options: LinksOptions) {
+    this.#options = options;
+    const { incarnation, name, node, zone } = options.self;
+    const value = create(LinkHelloSchema, { protocolVersion: LINK_PROTOCOL_VERSION, incarnation, name, node, zone });
+    this.#hello = frameBytes({ case: "hello", value });
+    this.handlers = { open: (call) => this.#open(call) };
+  }
+
+  get size(): number {
+    return this.#links.size;
+  }
+
+  get undrainedBytes(): number {
+    let bytes = 0;
+    for (const link of this.#links.values()) bytes += link.undrainedBytes;
+    return bytes;
+  }
+
+  /** Every gateway has handed on everything that it was given. */
+  get drained(): boolean {
+    for (const link of this.#links.values()) if (!link.drained) return false;
+    return true;
+  }
+
+  /** Whether this gateway is linked and its whole interest known. */
+  complete(gatewayIncarnation: string): boolean {
+    return this.#links.get(gatewayIncarnation)?.initialComplete === true;
+  }
+
+  /** Lets go of what waits too long. Called a few times a second. */
+  sweep(nowMs: number): void {
+    for (const link of this.#links.values()) link.sweep(nowMs);
+  }
+
+  announceDraining(): void {
+    this.#draining = true;
+    for (const link of this.#links.values()) link.announceDraining();
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    for (const link of this.#links.values()) this.#end(link, "router closed");
+    return Promise.resolve();
+  }
+
+  #open(call: LinkCall): void {
+    // A stream that fails tells so by "error" as well as by "cancelled": the latter is heard below.
+    call.on("error", () => undefined);
+    if (this.#closed || this.#links.size >= LINKS_MAX) {
+      call.emit("error", toStatus(new EarshotError("overloaded", "this router takes no more links")));
+      return;
+    }
+    let link: Link | undefined;
+    let intake: InterestIntake | undefined;
+    const late: Timer = this.#options.clock.after(HELLO_MS, () => call.end());
+    const over = (): void => {
+      late.cancel();
+      if (link !== undefined) this.#end(link, "ended by the gateway");
+      else call.end();
+    };
+    call.on("cancelled", over);
+    call.on("end", over);
+    call.on("data", ({ frame }: GatewayFrame) => {
+      if (link === undefined || intake === undefined) {
+        if (frame.case !== "hello") return;
+        late.cancel();
+        const made = this.#welcome(call, frame.value);
+        link = made;
+        intake = new InterestIntake(made, this.#options.intake, this.#admissions, () => this.#onComplete(made));
+        return;
+      }
+      if (link.open) this.#onFrame(link, intake, frame);
+    });
+  }
+
+  #welcome(call: LinkCall, gateway: LinkHello): Link {
+    const { clock, receipts, dropped, batchSent, log } = this.#options;
+    const older = this.#links.get(gateway.incarnation);
+    if (older !== undefined) this.#end(older, "replaced by a newer stream");
+    const link = new Link({
+      call,
+      gateway,
+      clock,
+      dropped: (which, record) => {
+        if (record.receiptId !== 0) receipts.dropped(which, record.receiptId);
+        dropped(record);
+      },
+      dead: (which) => this.#end(which, "silent"),
+      flushSoon: (which) => this.#flushSoon(which),
+      batchSent,
+    });
+    this.#links.set(gateway.incarnation, link);
+    link.send(this.#hello);
+    if (this.#draining) link.announceDraining();
+    log.info({ gateway: gateway.name, gatewayIncarnation: gateway.incarnation }, "gateway linked");
+    return link;
+  }
+
+  #onFrame(link: Link, intake: InterestIntake, frame: GatewayFrame["frame"]): void {
+    link.heard();
+    switch (frame.case) {
+      case "interest":
+        intake.take(frame.value);
+        return;
+      case "batchConfirm":
+        link.confirmed(Number(frame.value.number));
+        return;
+      case "receipts":
+        for (const { receiptId, written, notWritten } of frame.value.receipts) {
+          this.#options.receipts.answer(link, Number(receiptId), written, notWritten);
+        }
+        return;
+      case "heartbeat":
+      case "hello":
+      case undefined:
+        return;
+    }
+  }
+
+  #onComplete(link: Link): void {
+    link.initialComplete = true;
+    this.#options.changed();
+  }
+
+  #end(link: Link, cause: string): void {
+    if (!link.open) return;
+    const { incarnation, name } = link.gateway;
+    if (this.#links.get(incarnation) === link) this.#links.delete(incarnation);
+    const { table, receipts, clock, log, changed } = this.#options;
+    // First the link, so that nothing is pushed to it while its interest goes.
+    link.close();
+    receipts.linkGone(link);
+    table.removeLink(link, clock.monotonic());
+    log.info({ gateway: name, gatewayIncarnation: incarnation, cause }, "gateway link ended");
+    changed();
+  }
+
+  #flushSoon(link: Link): void {
+    if (this.#dirty.length === 0) queueMicrotask(this.#flush);
+    this.#dirty.push(link);
+  }
+
+  #flushDirty(): void {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const link of dirty) link.flush();
+  }
+}

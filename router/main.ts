@@ -1,0 +1,198 @@
+// Owns: the router process: settings, the server between processes, the public gRPC port where one is set, probes, and
+// the order in which it begins and ends. What it does is router.ts; how it leaves is drain.ts.
+
+import { createEdge } from "#core/edge/create-edge.ts";
+import { createPublicGrpcServer, type PublicGrpc } from "#core/edge/public-grpc.ts";
+import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
+import { Placer } from "#core/fleet/placer.ts";
+import { SyncClient } from "#core/fleet/sync-client.ts";
+import { SyncRelay } from "#core/fleet/sync-relay.ts";
+import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
+import { ConfigError, type LoadedConfig, loadConfig } from "#core/runtime/config.ts";
+import { messageOf } from "#core/runtime/errors.ts";
+import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
+import { newIncarnation } from "#core/runtime/incarnation.ts";
+import { type Component, Lifecycle } from "#core/runtime/lifecycle.ts";
+import { createLog, type Log } from "#core/runtime/log.ts";
+import { createRegistry } from "#core/runtime/metrics.ts";
+import { onParentGone, tellParent } from "#core/runtime/parent.ts";
+import { Probes } from "#core/runtime/probes.ts";
+import type { Config } from "#core/runtime/settings.ts";
+import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
+import { LinkService } from "#proto/earshot/internal/v1/link_pb.ts";
+import { RouterService } from "#proto/earshot/internal/v1/router_pb.ts";
+import { drained } from "./drain.ts";
+import { Router } from "./router.ts";
+
+const clock = SYSTEM_CLOCK;
+
+/** Milliseconds between looks whether this router is ready. */
+const READY_LOOK_MS = 10;
+
+/** Milliseconds that streams which were just ended have to say so to their peers. */
+const GOODBYE_MS = 200;
+
+async function start({ config, given }: LoadedConfig): Promise<void> {
+  const { peerSecret, internalHost } = config;
+  if (peerSecret === "") throw new ConfigError("peerSecret (--peer-secret, EARSHOT_PEER_SECRET) must be set");
+  const incarnation = newIncarnation();
+  const name = config.name === "" ? "router-0" : config.name;
+  const self = { incarnation, name, node: config.node, zone: config.zone };
+  const log = createLog(config.logLevel, { role: "router", name, incarnation });
+  const registry = createRegistry("router");
+  const lifecycle = new Lifecycle(log);
+  lifecycle.handleSignals(config.drain);
+  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
+
+  const peers = lifecycle.own("peers", watchPeers(config.peers, log));
+  const server = createGrpcServer({ peerSecret });
+  const port = await listenGrpc(server, internalHost, 0);
+  lifecycle.own("server", {
+    close: async () => {
+      const goodbye = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      await Promise.race([goodbye, new Promise((resolve) => setTimeout(resolve, GOODBYE_MS))]);
+      server.forceShutdown();
+    },
+  });
+  const address = addressOf(internalHost, port);
+  const fleet = lifecycle.own(
+    "sync",
+    new SyncClient({ self: { ...self, role: "router", address }, peers, peerSecret, clock, log, registry }),
+  );
+  const relay = lifecycle.own("relay", new SyncRelay({ fleet, incarnation }));
+  const router = lifecycle.own(
+    "router",
+    new Router({
+      self,
+      fleet,
+      peerSecret,
+      hotSubscriptions: config.hotSubscriptions,
+      clock,
+      log,
+      registry,
+      reportChanged: () => fleet.reportChanged(),
+      mapApplied: (epoch) => fleet.ackEpoch(epoch),
+    }),
+  );
+  bindService(server, LinkService, router.links.handlers);
+  bindService(server, RouterService, router.publishes.handlers);
+  bindService(server, ControlPlaneService, relay.handlers);
+  fleet.setReport(() => ({ draining: router.draining, hotTopics: router.hotTopics }));
+
+  const local = router.local;
+  const placer = lifecycle.own(
+    "placer",
+    new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry, local }),
+  );
+  const publicDoor = given.has("grpcPort") ? await openPublicDoor(config, { fleet, placer, registry, log }) : undefined;
+  if (publicDoor !== undefined) lifecycle.own("public", publicDoor);
+  const readiness = (): readonly string[] => {
+    if (lifecycle.stopping) return ["draining"];
+    if (!fleet.synced) return ["no topics or no shard map yet"];
+    return router.warmth.everWarm ? [] : ["interest of every gateway not complete yet", ...router.warmth.missing()];
+  };
+  const probes = lifecycle.own("probes", await Probes.listen(internalHost, 0, registry, readiness));
+  lifecycle.own("leaving", leaving({ router, fleet, publicDoor, log }));
+  const announced = await announcePeer(config.peers, {
+    name,
+    role: "router",
+    incarnation,
+    pid: process.pid,
+    grpc: address,
+    probes: addressOf(internalHost, probes.port),
+    node: config.node,
+    zone: config.zone,
+  });
+  lifecycle.own("announcement", announced);
+
+  // A map names only routers that are ready to be dialled: they listen, and have every Topic.
+  fleet.onTopicsSynced(() => fleet.setReady(true));
+  fleet.start();
+  while (readiness().length > 0) {
+    if (lifecycle.stopping) return;
+    await new Promise((resolve) => setTimeout(resolve, READY_LOOK_MS));
+  }
+  log.info({ port, publicPort: publicDoor?.port }, "router ready");
+  tellParent({ type: "ready", ports: publicDoor === undefined ? {} : { grpc: publicDoor.port } });
+}
+
+interface DoorDeps {
+  readonly fleet: SyncClient;
+  readonly placer: Placer;
+  readonly registry: ReturnType<typeof createRegistry>;
+  readonly log: Log;
+}
+
+/** PublisherService and TopicService for services in the cluster. */
+async function openPublicDoor(config: Config, deps: DoorDeps): Promise<Component & { readonly port: number }> {
+  const edge = createEdge({ config, ...deps, clock });
+  const grpc = createPublicGrpcServer({ edge, log: deps.log, clock });
+  const port = await listenPublic(grpc, config);
+  return {
+    port,
+    drain: (deadlineMs) => grpc.drain(deadlineMs),
+    close: async () => {
+      await grpc.close();
+      await edge.close();
+    },
+  };
+}
+
+async function listenPublic(grpc: PublicGrpc, { host, grpcPort }: Config): Promise<number> {
+  try {
+    return await grpc.listen(host, grpcPort);
+  } catch (error) {
+    const where = `${addressOf(host, grpcPort)} (--grpc-port, EARSHOT_GRPC_PORT)`;
+    throw new ConfigError(`the public gRPC port ${where} cannot be opened: ${messageOf(error)}`);
+  }
+}
+
+interface LeavingDeps {
+  readonly router: Router;
+  readonly fleet: SyncClient;
+  readonly publicDoor: Component | undefined;
+  readonly log: Log;
+}
+
+/** Registered late, so that it is the first to drain: everybody is told before anything waits. */
+function leaving({ router, fleet, publicDoor, log }: LeavingDeps): Component {
+  let released = false;
+  fleet.onReleased(() => {
+    released = true;
+  });
+  return {
+    drain: async (deadlineMs) => {
+      const endsAtMs = clock.monotonic() + deadlineMs;
+      router.announceDraining();
+      // What callers of the public port still have under way may yet be sequenced here.
+      await Promise.race([publicDoor?.drain?.(deadlineMs), new Promise((resolve) => setTimeout(resolve, deadlineMs))]);
+      await drained({
+        clock,
+        log,
+        deadlineMs: Math.max(0, endsAtMs - clock.monotonic()),
+        push: () => router.flushWindows(),
+        view: () => ({
+          released,
+          operatorConnected: fleet.operatorConnected,
+          publishesIdleMs: router.publishes.idleMs(clock.monotonic()),
+          drained: router.drained,
+        }),
+      });
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+function addressOf(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+try {
+  await start(loadConfig("router", { argv: process.argv.slice(2), env: process.env }));
+} catch (error) {
+  if (!(error instanceof ConfigError)) throw error;
+  tellParent({ type: "cannotStart", text: error.message });
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 2;
+  process.disconnect?.();
+}

@@ -1,0 +1,54 @@
+// Owns: messages of Topics with batchWindowMilliseconds, which wait at most that long so that they reach gateways, and
+// there every subscriber, in one batch. A topic's order holds: the first message opens the window, the others join it,
+// and all go together. A change of who listens ends the window early, so that nobody gets what was spoken before.
+
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import type { TopicEntry } from "../interest.ts";
+import type { QueuedRecord } from "../record.ts";
+
+export interface RecordTaker {
+  push(record: QueuedRecord): boolean;
+}
+
+/** Bytes that one topic may hold: more goes at once, since a batch of this size gains nothing by waiting. */
+const HELD_BYTES_MAX = 256 * 1024;
+
+interface Window {
+  readonly timer: Timer;
+  bytes: number;
+}
+
+export class BatchWindows<Link extends RecordTaker> {
+  readonly #clock: Clock;
+  readonly #windows = new Map<TopicEntry<Link>, Window>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  hold(entry: TopicEntry<Link>, record: QueuedRecord, windowMs: number): void {
+    let window = this.#windows.get(entry);
+    if (window === undefined) {
+      window = { timer: this.#clock.after(windowMs, () => this.flush(entry)), bytes: 0 };
+      this.#windows.set(entry, window);
+      entry.held = [];
+    }
+    entry.held?.push(record);
+    window.bytes += record.framed.length;
+    if (window.bytes >= HELD_BYTES_MAX) this.flush(entry);
+  }
+
+  flush(entry: TopicEntry<Link>): void {
+    const window = this.#windows.get(entry);
+    if (window === undefined) return;
+    window.timer.cancel();
+    this.#windows.delete(entry);
+    const held = entry.held ?? [];
+    entry.held = undefined;
+    for (const record of held) for (const link of entry.links) link.push(record);
+  }
+
+  flushAll(): void {
+    for (const entry of this.#windows.keys()) this.flush(entry);
+  }
+}

@@ -1,0 +1,125 @@
+// Owns: presence frames after the first: at most one a second and topic, only where somebody asked for presence. Members:
+// what changed since the last frame, merged per user by the store's versions, so that who came and went in between is
+// not in it, whatever order the gateways' updates took. Count: the number of subscriptions, when it changed.
+// Elsewhere: who is a member (the presence store), the first frame of a subscription (gateway/presence/frames.ts).
+
+import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
+import type { Presence } from "#core/domain/topic.ts";
+import type { PresenceMember, PresenceUpdate } from "#core/fleet/publish-order.ts";
+import type { TopicEntry } from "../interest.ts";
+import { countFrame, membersFrame } from "./envelope.ts";
+
+/** Milliseconds between two presence frames of a topic. */
+export const PRESENCE_INTERVAL_MS = 1_000;
+
+/** Frames built in one sweep: a few milliseconds; the others come in the next. */
+const FRAMES_PER_SWEEP = 2_000;
+
+/** Users that a frame lists as changed; beyond it carries the numbers alone. */
+const CHANGES_MAX = PRESENCE_PAGE_MAX;
+
+interface UserChange {
+  firstVersion: number;
+  firstKind: "joined" | "left";
+  lastVersion: number;
+  lastKind: "joined" | "left";
+  member: PresenceMember;
+}
+
+interface Members {
+  count: number;
+  version: number;
+  /** Undefined: too many to list. */
+  users: Map<string, UserChange> | undefined;
+}
+
+export interface PresenceFramesOptions<Link> {
+  readonly presenceOf: (topicKey: string) => Presence;
+  readonly emit: (entry: TopicEntry<Link>, frame: string) => void;
+}
+
+export class PresenceFrames<Link> {
+  readonly #options: PresenceFramesOptions<Link>;
+  /** Topics with something to tell; without Members: their number of subscriptions. */
+  readonly #due = new Map<TopicEntry<Link>, Members | undefined>();
+
+  constructor(options: PresenceFramesOptions<Link>) {
+    this.#options = options;
+  }
+
+  /** A member list changed. Somebody must have asked for presence of it. */
+  update(entry: TopicEntry<Link>, update: PresenceUpdate): void {
+    const members = this.#due.get(entry) ?? { count: update.count, version: update.version, users: new Map() };
+    if (update.version >= members.version) {
+      members.version = update.version;
+      members.count = update.count;
+    }
+    if (members.users !== undefined) {
+      for (const member of update.joined) note(members.users, "joined", member, update.version);
+      for (const member of update.left) note(members.users, "left", member, update.version);
+      if (members.users.size > CHANGES_MAX) members.users = undefined;
+    }
+    this.#due.set(entry, members);
+  }
+
+  /** The number of subscriptions changed. */
+  totalChanged(entry: TopicEntry<Link>): void {
+    if (entry.presenceTotal === 0 || this.#due.has(entry)) return;
+    if (this.#options.presenceOf(entry.topicKey) === "Count") this.#due.set(entry, undefined);
+  }
+
+  /** Builds the frames whose second is over. Called a few times a second. */
+  sweep(nowMs: number): void {
+    let frames = 0;
+    for (const [entry, members] of this.#due) {
+      if (nowMs - entry.presenceFrameAtMs < PRESENCE_INTERVAL_MS) continue;
+      this.#due.delete(entry);
+      if (entry.presenceTotal === 0) continue;
+      const frame = this.#frame(entry, members);
+      if (frame === undefined) continue;
+      entry.presenceFrameAtMs = nowMs;
+      this.#options.emit(entry, frame);
+      frames += 1;
+      if (frames >= FRAMES_PER_SWEEP) return;
+    }
+  }
+
+  #frame(entry: TopicEntry<Link>, members: Members | undefined): string | undefined {
+    const connections = entry.total;
+    switch (this.#options.presenceOf(entry.topicKey)) {
+      case "None":
+        return undefined;
+      case "Count":
+        return countFrame(entry.id, connections);
+      case "Members": {
+        if (members === undefined) return undefined;
+        const numbers = { count: members.count, connections };
+        if (members.users === undefined) return membersFrame(entry.id, numbers, undefined);
+        const joined: PresenceMember[] = [];
+        const left: PresenceMember[] = [];
+        for (const { firstKind, lastKind, member } of members.users.values()) {
+          // Whose first change was a leave was there before; who came in between and is gone again was never told.
+          if (firstKind !== lastKind) continue;
+          (lastKind === "joined" ? joined : left).push(member);
+        }
+        return joined.length + left.length === 0 ? undefined : membersFrame(entry.id, numbers, { joined, left });
+      }
+    }
+  }
+}
+
+function note(users: Map<string, UserChange>, kind: "joined" | "left", member: PresenceMember, version: number): void {
+  const known = users.get(member.userId);
+  if (known === undefined) {
+    users.set(member.userId, { firstVersion: version, firstKind: kind, lastVersion: version, lastKind: kind, member });
+    return;
+  }
+  if (version < known.firstVersion) {
+    known.firstVersion = version;
+    known.firstKind = kind;
+  }
+  if (version < known.lastVersion) return;
+  known.lastVersion = version;
+  known.lastKind = kind;
+  known.member = member;
+}
