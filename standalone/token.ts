@@ -5,7 +5,7 @@ import { SignJWT } from "jose";
 import { isPattern, PATTERNS_MAX } from "#core/domain/capability.ts";
 import { ConfigError, loadConfig, parseValue } from "#core/runtime/config.ts";
 import { messageOf } from "#core/runtime/errors.ts";
-import { loadOrCreateSecret, SECRET_BYTES_MIN } from "#core/runtime/secret.ts";
+import { loadOrCreateSecret } from "#core/runtime/secret.ts";
 
 const USAGE =
   "npm run token -- <user> [--group G] [--subscribe P] [--publish P] [--manage P] [--ttl 1h] (flags but --ttl may repeat)";
@@ -71,15 +71,10 @@ function checkPatterns(name: ListName, patterns: readonly string[]): void {
   throw new ConfigError(`--${name} must be a topic id, the beginning of one with * behind, or *, not ${wrong}`);
 }
 
-function secretOf(secret: string, stateFolder: string): string {
-  if (secret === "") return loadOrCreateSecret(stateFolder);
-  if (Buffer.byteLength(secret) >= SECRET_BYTES_MIN) return secret;
-  throw new ConfigError(`EARSHOT_SECRET must have ${SECRET_BYTES_MIN} bytes at least`);
-}
-
 async function main(): Promise<void> {
   const { user, ttlMs, lists } = parseArguments(process.argv.slice(2));
   const { config } = loadConfig("standalone", { argv: [], env: process.env });
+  const secret = config.secret === "" ? loadOrCreateSecret(config.state) : config.secret;
   const { group, subscribe, publish, manage } = lists;
   const given = Object.entries({ subscribe, publish, manage }).filter(([, patterns]) => patterns.length > 0);
   const claims = {
@@ -94,7 +89,7 @@ async function main(): Promise<void> {
     .setAudience(config.audience)
     .setIssuedAt(nowS)
     .setExpirationTime(nowS + Math.ceil(ttlMs / 1000))
-    .sign(Buffer.from(secretOf(config.secret, config.state), "utf8"));
+    .sign(Buffer.from(secret, "utf8"));
   process.stdout.write(`${token}\n`);
 }
 
