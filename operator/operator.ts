@@ -1,6 +1,7 @@
 // Owns: how the parts of an operator fit together: Topic store to catalog to Sync sessions; processes to plans to maps.
 // Called by main.ts, which brings the process around it (settings, probes, announcement).
 
+import { HOT_OFF_SUBSCRIPTIONS, HOT_ON_SUBSCRIPTIONS } from "#core/domain/limits.ts";
 import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
@@ -13,6 +14,7 @@ import { Catalog } from "./control-plane/catalog.ts";
 import { MembershipList } from "./control-plane/members.ts";
 import { TopicMutator } from "./control-plane/mutate-topic.ts";
 import { Processes } from "./control-plane/processes.ts";
+import { StatusKeeper } from "./control-plane/status-keeper.ts";
 import { SyncServer } from "./control-plane/sync-server.ts";
 import { OperatorMetrics } from "./metrics.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
@@ -39,6 +41,9 @@ export interface Operator extends Component {
 
 /** Milliseconds between looks at who lives, when no stream tells. */
 const MEMBERS_MS = 500;
+
+/** The part of the hot threshold below which a Topic cools down. */
+const HOT_OFF_SHARE = HOT_OFF_SUBSCRIPTIONS / HOT_ON_SUBSCRIPTIONS;
 
 /** Starts one; resolves when its first list of Topics is complete and it serves. Throws ConfigError. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
@@ -74,6 +79,17 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     publish: (map) => server.publish(map),
     release: (incarnation) => server.release(incarnation),
   });
+  const keeper = new StatusKeeper({
+    store,
+    catalog,
+    server,
+    processes,
+    hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_SHARE },
+    clock,
+    log,
+    metrics,
+  });
+  await keeper.start();
   const timers: Timer[] = [
     { cancel: processes.onChange(refreshMembers) },
     { cancel: peers.onChange(refreshMembers) },
@@ -96,6 +112,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     close: async () => {
       for (const timer of timers.splice(0)) timer.cancel();
       await reconciler.close();
+      await keeper.close();
       await server.close();
       grpc.forceShutdown();
       await store.close();

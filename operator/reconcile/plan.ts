@@ -15,17 +15,19 @@ export function plan(observed: Observed, previous: Planned | undefined): Plan {
   // A map without routers is of use to nobody: the last one stays, and whoever comes back is in it.
   if (usable.length === 0) return { next: undefined, target: previous?.target, removed: [], heldBack };
   const current = ownersByShard(previous?.map);
+  const usableNow = new Set(usable.map((router) => router.incarnation));
   const target = chooseTarget(usable, {
-    primaries: current.map((owners, shard) => livingFirst(previous?.target?.[shard], owners, membership)),
+    primaries: current.map((owners, shard) => wishesFor(previous?.target?.[shard], owners, usableNow)),
     standbys: current.map((owners, shard) => [...(previous?.target?.[shard]?.slice(1) ?? []), ...owners.slice(1)]),
   });
+  const kept = new Set(membership.kept.map((router) => router.incarnation));
   const lists = current.map((owners, shard) =>
     nextOwners({
       current: owners,
       target: target[shard] ?? [],
       isAlive: (incarnation) => membership.alive.has(incarnation),
       isWarm: (incarnation) => isWarm(observed, previous, { shard, incarnation }),
-      isKept: (incarnation) => membership.kept.some((router) => router.incarnation === incarnation),
+      isKept: (incarnation) => kept.has(incarnation),
     }),
   );
   const next = draw(lists, observed, { membership, previous, target });
@@ -53,16 +55,15 @@ function ownersByShard(map: ShardMap | undefined): readonly (readonly string[])[
   );
 }
 
-/** Whom a shard's primary is chosen from: whoever it was meant for, then those in its list, a living primary first. */
-function livingFirst(
+/** Whom a shard's primary is chosen from: whoever it was meant for, then those in its list. */
+function wishesFor(
   target: readonly string[] | undefined,
   owners: readonly string[],
-  { usable }: Membership,
+  usable: ReadonlySet<string>,
 ): readonly string[] {
-  const isUsable = (incarnation: string | undefined): boolean => usable.some((r) => r.incarnation === incarnation);
   const meant = target?.[0];
-  // A primary that died before its shard was handed on: its standby has the interest.
-  if (meant !== undefined && isUsable(meant)) return [meant, ...owners];
+  if (meant !== undefined && usable.has(meant)) return [meant, ...owners];
+  // A primary that died before its shard was handed on: who is in the list has the interest already.
   return [...owners, ...(target ?? [])];
 }
 

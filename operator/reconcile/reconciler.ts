@@ -48,7 +48,10 @@ export class Reconciler implements Component {
   readonly #droppedAt = new Map<string, number>();
   readonly #timers: Timer[] = [];
   #previous: Planned | undefined;
+  /** The last state in which a plan changed nothing. */
+  #planned: { readonly seen: string; readonly previous: Planned | undefined } | undefined;
   #due: Timer | undefined;
+  #isLoaded = false;
   #running = false;
   #again = false;
   #retryAtMs = 0;
@@ -70,23 +73,29 @@ export class Reconciler implements Component {
 
   /** Reads the stored map, publishes it where a router of it lives, and plans from now on. */
   async start(): Promise<void> {
-    const { store, clock, processes, peers, publish } = this.#options;
-    const stored = await store.read();
-    if (stored !== undefined) {
-      this.#previous = adopt(stored);
-      this.#options.metrics.epoch.set(stored.epoch);
-      const alive = new Set(peers.list("router").map((peer) => peer.incarnation));
-      if (stored.routers.some((router) => alive.has(router.incarnation))) {
-        this.#gatherer.published(stored.epoch);
-        publish(stored);
-      }
-    }
+    const { clock, processes, peers } = this.#options;
+    await this.#load();
     const unlisten = [processes.onChange(() => this.#soon()), peers.onChange(() => this.#soon())];
     this.#timers.push(
       ...unlisten.map((cancel) => ({ cancel })),
       clock.every(TICK_MS, () => this.#run()),
     );
     this.#soon();
+  }
+
+  /** Reads what is stored; when that fails it is tried again before anything is planned. */
+  async #load(): Promise<void> {
+    const { store, peers } = this.#options;
+    try {
+      const stored = await store.read();
+      this.#isLoaded = true;
+      if (stored === undefined) return;
+      this.#previous = adopt(stored);
+      const alive = new Set(peers.list("router").map((peer) => peer.incarnation));
+      if (stored.routers.some((router) => alive.has(router.incarnation))) this.#publish(stored);
+    } catch (error) {
+      this.#notStored(error);
+    }
   }
 
   close(): Promise<void> {
@@ -121,33 +130,43 @@ export class Reconciler implements Component {
   async #reconcile(): Promise<void> {
     this.#options.processes.prune();
     if (this.#options.clock.monotonic() < this.#retryAtMs) return;
+    if (!this.#isLoaded) await this.#load();
+    if (!this.#isLoaded) return;
     const observed = this.#gatherer.gather(this.#previous);
     if (this.#isSettling(observed)) return;
+    if (this.#isKnown(observed)) return this.#releaseDrained();
     const decided = plan(observed, this.#previous);
     this.#tellHeldBack(decided.heldBack);
     if (decided.next !== undefined) await this.#apply(decided, decided.next, observed);
-    else if (this.#previous !== undefined) this.#previous = { ...this.#previous, target: decided.target };
+    else {
+      if (this.#previous !== undefined) this.#previous = { ...this.#previous, target: decided.target };
+      this.#planned = { seen: seenOf(observed), previous: this.#previous };
+    }
     this.#releaseDrained();
   }
 
+  /** Whether this very state was planned for already, and nothing was to be done. */
+  #isKnown(observed: Observed): boolean {
+    return this.#planned?.previous === this.#previous && this.#planned?.seen === seenOf(observed);
+  }
+
   async #apply(decided: Plan, next: Planned, observed: Observed): Promise<void> {
-    const { store, log, metrics, publish } = this.#options;
+    const { store, log, metrics } = this.#options;
     try {
       await store.replace(this.#previous?.map.epoch, next.map);
     } catch (error) {
       if (!(error instanceof ShardMapConflict)) return this.#notStored(error);
       metrics.event("shard_map_conflict");
       log.warn({ cause: error.message }, "shard map was changed by somebody else, planned anew");
-      const stored = await store.read();
-      this.#previous = stored === undefined ? undefined : adopt(stored);
+      // What is stored now is what this operator goes on from.
+      this.#previous = undefined;
+      this.#isLoaded = false;
       this.#again = true;
       return;
     }
     this.#stored();
     this.#previous = next;
-    this.#gatherer.published(next.map.epoch);
-    publish(next.map);
-    metrics.epoch.set(next.map.epoch);
+    this.#publish(next.map);
     metrics.event("shard_map_published");
     for (const router of decided.removed) this.#left(router, next.map.epoch, observed);
     log.info(
@@ -155,10 +174,16 @@ export class Reconciler implements Component {
         epoch: next.map.epoch,
         routers: next.map.routers.map((router) => router.name),
         removed: decided.removed.map((router) => router.name),
-        settled: saysTarget(next),
+        settled: isAtTarget(next),
       },
       "shard map published",
     );
+  }
+
+  #publish(map: ShardMap): void {
+    this.#gatherer.published(map.epoch);
+    this.#options.metrics.epoch.set(map.epoch);
+    this.#options.publish(map);
   }
 
   #left(router: Router, epoch: number, observed: Observed): void {
@@ -178,16 +203,16 @@ export class Reconciler implements Component {
     metrics.event("shard_map_not_stored");
     if (this.#failing) return;
     this.#failing = true;
-    log.error({ error }, "shard map cannot be stored, the last one stays in force");
-    tell(`the shard map cannot be stored (${messageOf(error)}); the last one stays in force, and it is tried again`);
+    log.error({ error }, "shard map cannot be kept, the last one stays in force");
+    tell(`the shard map cannot be kept (${messageOf(error)}); the last one stays in force, and it is tried again`);
   }
 
   #stored(): void {
     this.#backoff.reset();
     if (!this.#failing) return;
     this.#failing = false;
-    this.#options.log.info("shard map can be stored again");
-    this.#options.tell("the shard map can be stored again");
+    this.#options.log.info("shard map can be kept again");
+    this.#options.tell("the shard map can be kept again");
   }
 
   #tellHeldBack(heldBack: readonly HeldBack[]): void {
@@ -228,8 +253,13 @@ export class Reconciler implements Component {
   }
 }
 
+/** All of it but the time, which matters only when there is something to write. */
+function seenOf(observed: Observed): string {
+  return JSON.stringify({ ...observed, unixSeconds: 0 });
+}
+
 /** Whether a map is where it was going. */
-function saysTarget(planned: Planned): boolean {
+function isAtTarget(planned: Planned): boolean {
   return planned.map.shards.every((owners, shard) => {
     const target = planned.target?.[shard] ?? [];
     return owners.length >= target.length && target.every((one, place) => one === owners[place]?.incarnation);

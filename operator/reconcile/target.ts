@@ -54,7 +54,7 @@ function chooseStandbys(
   primaries: readonly number[],
   wishesOf: (shard: number) => readonly number[],
 ): number[] {
-  const allowed = routers.map((_, primary) => farthestFrom(routers, primary));
+  const allowed = allFarthest(routers);
   const mayStandBy = (shard: number, router: number): boolean =>
     allowed[primaries[shard] ?? NOBODY]?.has(router) === true;
   const standbys = primaries.map((_, shard) => wishesOf(shard).find((wish) => mayStandBy(shard, wish)) ?? NOBODY);
@@ -72,16 +72,27 @@ function chooseStandbys(
   return standbys;
 }
 
-/** The routers that are as far away from one as any is: in another zone, else on another node, else any other. */
-function farthestFrom(routers: readonly Router[], primary: number): ReadonlySet<number> {
-  const distances = routers.map((router, index) => (index === primary ? 0 : distance(router, routers[primary])));
-  const farthest = Math.max(...distances);
-  return new Set(distances.flatMap((far, index) => (far === farthest && index !== primary ? [index] : [])));
+/** For each router those that are as far away from it as any is: in another zone, else on another node, else any other. */
+function allFarthest(routers: readonly Router[]): readonly ReadonlySet<number>[] {
+  const byPlace = new Map<string, ReadonlySet<number>>();
+  return routers.map((router, primary) => {
+    const place = JSON.stringify([router.node, router.zone]);
+    const known = byPlace.get(place);
+    if (known !== undefined) return known;
+    const distances = routers.map((other, index) => (index === primary ? 0 : distance(other, router)));
+    const farthest = Math.max(...distances);
+    const set = new Set(distances.flatMap((far, index) => (far === farthest && index !== primary ? [index] : [])));
+    // Whoever shares a place is as far from all other nodes; only on one and the same node does "not itself" matter.
+    if (farthest > SAME_NODE) byPlace.set(place, set);
+    return set;
+  });
 }
 
-function distance(a: Router, b: Router | undefined): number {
-  if (b === undefined || a.node === b.node) return 1;
-  return a.zone === b.zone ? 2 : 3;
+const SAME_NODE = 1;
+
+function distance(a: Router, b: Router): number {
+  if (a.node === b.node) return SAME_NODE;
+  return a.zone === b.zone ? SAME_NODE + 1 : SAME_NODE + 2;
 }
 
 /** Moves standbys along chains from loaded routers to idle ones until no chain helps any more. */
@@ -91,7 +102,7 @@ function evenOut(standbys: number[], load: Load, mayStandBy: (shard: number, rou
   const settled = new Set<number>();
   for (;;) {
     const from = load.highest(settled);
-    if (from === NOBODY) return;
+    if (from === NOBODY || load.of(from) - load.of(load.lowest()) < 2) return;
     const chain = findChain(from, load, (router, next) =>
       firstOf(shardsOf[router], (shard) => mayStandBy(shard, next)),
     );

@@ -55,7 +55,7 @@ export class FileShardMapStore implements ShardMapStore {
       text = await readFile(this.#path, "utf8");
     } catch (error) {
       if (isMissing(error)) return undefined;
-      return this.#setAside(messageOf(error));
+      throw error;
     }
     try {
       return parseShardMap(JSON.parse(text));

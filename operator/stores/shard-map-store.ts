@@ -10,7 +10,10 @@ export class ShardMapConflict extends Error {
 }
 
 export interface ShardMapStore {
-  /** The stored map; undefined where there is none, or none that can be read (which the store tells by itself). */
+  /**
+   * The stored map; undefined where there is none, or none that means anything (which the store tells by itself).
+   * Rejects when it cannot be told what is stored.
+   */
   read(): Promise<ShardMap | undefined>;
   /**
    * Stores `next` in the place of the map of epoch `expected` (undefined: of none). Rejects with ShardMapConflict when
