@@ -335,7 +335,7 @@ export const SETTINGS = {
     min: 2,
     max: 10_000_000,
     unit: "subscriptions",
-    readers: ["standalone", "router"],
+    readers: ["standalone", "operator", "router"],
     meaning: "Subscriptions of one topic id from which its Topic is Hot.",
   },
   trustedProxies: {
