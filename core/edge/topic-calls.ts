@@ -13,7 +13,11 @@ import type { Fleet } from "../fleet/fleet.ts";
 import { policyToProto, recordToTopic } from "../fleet/topic-codec.ts";
 import { EarshotError } from "../runtime/errors.ts";
 import type { Config } from "../runtime/settings.ts";
-import { type MutateTopicRequest, MutateTopicRequestSchema } from "#proto/earshot/internal/v1/control_plane_pb.ts";
+import {
+  type MutateTopicRequest,
+  MutateTopicRequestSchema,
+  type MutateTopicResponse,
+} from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { governing, grant, parsedTopicId, sees } from "./authorize.ts";
 import type { Caller, TopicCalls, TopicFields, TopicView } from "./edge.ts";
 import type { EdgePlacer } from "./publish.ts";
@@ -93,7 +97,7 @@ export class EdgeTopicCalls implements TopicCalls {
 
   async delete(caller: Caller, id: string): Promise<void> {
     const { topicId } = this.#managed(caller.principal, id);
-    await this.#mutate(topicId, { case: "delete", value: true });
+    await this.#order(topicId, { case: "delete", value: true });
   }
 
   close(): void {
@@ -143,17 +147,21 @@ export class EdgeTopicCalls implements TopicCalls {
     return granted;
   }
 
+  /** Creates or updates; the Topic as the operator then has it. */
   async #mutate(topicId: TopicId, change: Change): Promise<{ topic: Topic; ready: boolean }> {
-    const { namespace, name } = topicId;
-    const request = create(MutateTopicRequestSchema, { namespace, name, change });
-    const { topic, ready, error } = await this.#options.fleet.mutateTopic(request);
-    if (error !== undefined) {
-      const code = isCode(error.code) ? error.code : "control_plane_unavailable";
-      throw new EarshotError(code, error.message === "" ? undefined : error.message);
-    }
+    const { topic, ready } = await this.#order(topicId, change);
     const parsed = topic === undefined ? undefined : recordToTopic(topic);
     if (parsed?.ok === true) return { topic: parsed.value, ready };
     throw new EarshotError("control_plane_unavailable", "the operator answered what this process does not understand");
+  }
+
+  async #order({ namespace, name }: TopicId, change: Change): Promise<MutateTopicResponse> {
+    const request = create(MutateTopicRequestSchema, { namespace, name, change });
+    const response = await this.#options.fleet.mutateTopic(request);
+    const { error } = response;
+    if (error === undefined) return response;
+    const code = isCode(error.code) ? error.code : "control_plane_unavailable";
+    throw new EarshotError(code, error.message === "" ? undefined : error.message);
   }
 
   async #count(id: string): Promise<number | undefined> {

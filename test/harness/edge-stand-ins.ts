@@ -77,10 +77,9 @@ export class FleetStandIn implements Fleet {
       return create(MutateTopicResponseSchema, { error });
     }
     const key = `${request.namespace}.${request.name}`;
-    const before = this.topics.get(key);
     if (request.change.case === "delete") {
       this.#set(key, undefined);
-      return create(MutateTopicResponseSchema, { ...(before ? { topic: topicToRecord(before) } : {}), ready: true });
+      return create(MutateTopicResponseSchema, { ready: true });
     }
     const policy = request.change.case === undefined ? undefined : policyFromProto(request.change.value);
     if (policy?.ok !== true) throw new Error(policy?.reason ?? "no change");
