@@ -14,7 +14,7 @@ export interface HeartbeatOptions {
 }
 
 /** Milliseconds a timer may be late before the silence is blamed on this process, and the second chance it then gives. */
-const OWN_FREEZE_MS = 1_000;
+export const OWN_FREEZE_MS = 1_000;
 
 /** Milliseconds between looks at the clock: what a death may be told too late by, and a beat too early or late. */
 const TICK_MS = 250;

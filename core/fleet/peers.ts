@@ -4,7 +4,17 @@
 // Elsewhere: whether a peer is ready (Sync), what routers there are (the shard map).
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
+import {
+  type FSWatcher,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  watch,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../runtime/config.ts";
 import { messageOf } from "../runtime/errors.ts";
@@ -57,8 +67,7 @@ export function peersFolder(setting: string): string {
 
 /** Writes this process's endpoint file; closing removes it, unless a successor of the same name wrote its own. */
 export function announcePeer(setting: string, endpoint: PeerEndpoint): Promise<Component> {
-  const folder = peersFolder(setting);
-  mkdirSync(folder, { recursive: true });
+  const folder = openFolder(setting);
   const path = join(folder, `${endpoint.name}.json`);
   const draft = join(folder, `.${endpoint.name}.${randomBytes(6).toString("hex")}.tmp`);
   writeFileSync(draft, JSON.stringify(endpoint));
@@ -73,7 +82,17 @@ export function announcePeer(setting: string, endpoint: PeerEndpoint): Promise<C
 
 /** Watches the folder of a `peers` setting, which is made when it is not there. */
 export function watchPeers(setting: string, log: Log): PeerDirectory {
-  return new FolderDirectory(peersFolder(setting), log);
+  return new FolderDirectory(openFolder(setting), log);
+}
+
+function openFolder(setting: string): string {
+  const folder = peersFolder(setting);
+  try {
+    mkdirSync(folder, { recursive: true });
+    return folder;
+  } catch (error) {
+    throw new ConfigError(`the peers folder ${folder} (--peers, EARSHOT_PEERS) cannot be made: ${messageOf(error)}`);
+  }
 }
 
 class FolderDirectory implements PeerDirectory {
@@ -88,16 +107,25 @@ class FolderDirectory implements PeerDirectory {
   constructor(folder: string, log: Log) {
     this.#folder = folder;
     this.#log = log;
-    mkdirSync(folder, { recursive: true });
     this.#look();
     const poll = setInterval(() => this.#look(), POLL_MS).unref();
-    const watcher = watch(folder, { persistent: false }, () => this.#look());
-    // The poll goes on where watching fails (folder removed, no more watches).
-    watcher.on("error", () => watcher.close());
+    const watcher = this.#watch();
     this.#stopWatching = () => {
       clearInterval(poll);
-      watcher.close();
+      watcher?.close();
     };
+  }
+
+  /** The poll goes on where watching fails (folder removed, no more watches on this machine). */
+  #watch(): FSWatcher | undefined {
+    try {
+      const watcher = watch(this.#folder, { persistent: false }, () => this.#look());
+      watcher.on("error", () => watcher.close());
+      return watcher;
+    } catch (error) {
+      this.#log.warn({ folder: this.#folder, cause: messageOf(error) }, "peers folder polled, not watched");
+      return undefined;
+    }
   }
 
   list(role: PeerRole): readonly PeerEndpoint[] {

@@ -16,6 +16,7 @@ import type { Registry } from "../runtime/metrics.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
 import { type Choice, chooseOwner } from "./choose-owner.ts";
 import type { Fleet } from "./fleet.ts";
+import { OWN_FREEZE_MS } from "./heartbeat.ts";
 import { Flight } from "./flight.ts";
 import type { Answer } from "./publish-codec.ts";
 import { PublishMetrics } from "./publish-metrics.ts";
@@ -75,6 +76,7 @@ export class Placer implements Component {
   #waiting = 0;
   #waitingBytes = 0;
   #number = 0;
+  #sweptAtMs: number;
   #closed = false;
 
   constructor(options: PlacerOptions) {
@@ -93,11 +95,12 @@ export class Placer implements Component {
       clientOf: (router) => this.#streams.clientOf(router),
     });
     const unlisten = fleet.onMap((map) => this.#onMap(map));
-    const sweeping: Timer = clock.every(SWEEP_MS, () => this.#streams.sweep(clock.monotonic()));
+    const sweeping: Timer = clock.every(SWEEP_MS, () => this.#sweep());
     this.#stopTimers = () => {
       unlisten();
       sweeping.cancel();
     };
+    this.#sweptAtMs = clock.monotonic();
     this.#map = fleet.map;
     this.#onMap(fleet.map);
   }
@@ -186,6 +189,14 @@ export class Placer implements Component {
         this.#metrics.orders.inc(publishes);
       },
     };
+  }
+
+  /** A process that was frozen itself has not read the answers yet: it looks again before it gives anything up. */
+  #sweep(): void {
+    const nowMs = this.#options.clock.monotonic();
+    const lateMs = nowMs - this.#sweptAtMs - SWEEP_MS;
+    this.#sweptAtMs = nowMs;
+    if (lateMs < OWN_FREEZE_MS) this.#streams.sweep(nowMs);
   }
 
   #onMap(map: ShardMap): void {

@@ -293,11 +293,11 @@ export class PublishStream implements SequencerStream {
   #failed(call: Call, cause: string): void {
     const state = this.#state;
     if (state.kind === "dead" || state.kind === "closed" || state.call !== call) return;
-    this.#everFailed = true;
     const { clock, log, router } = this.#options;
-    if (state.kind !== "connecting") {
-      log.warn({ router: router.name, routerIncarnation: router.incarnation, cause }, "publish stream lost");
-    }
+    // Tries that follow a failure say nothing new.
+    const isNews = state.kind !== "connecting" || !this.#everFailed;
+    this.#everFailed = true;
+    if (isNews) log.warn({ router: router.name, routerIncarnation: router.incarnation, cause }, "publish stream lost");
     if (this.#retired) this.#end({ kind: "closed" }, cause);
     else this.#end({ kind: "dead", timer: clock.after(this.#backoff.next(), () => this.#redial()) }, cause);
   }

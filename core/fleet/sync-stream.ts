@@ -52,6 +52,7 @@ export class SyncStream {
   #state: State = { kind: "waiting", timer: NEVER };
   /** What the Hello of the present call asked for. */
   #wantsTopics = false;
+  #everFailed = false;
 
   constructor(options: SyncStreamOptions) {
     this.#options = options;
@@ -130,13 +131,14 @@ export class SyncStream {
   #failed(call: Call, cause: string): void {
     if (this.#state.kind === "closed" || this.#state.kind === "waiting" || this.#state.call !== call) return;
     const wasLive = this.#state.kind === "live";
+    const isNews = wasLive || !this.#everFailed;
+    this.#everFailed = true;
     this.#leave();
     const waitMs = this.#backoff.next();
     this.#state = { kind: "waiting", timer: this.#options.clock.after(waitMs, () => this.open()) };
-    if (wasLive) {
-      this.#options.log.warn({ address: this.#options.address, cause }, "control plane stream lost");
-      this.#options.lost(this);
-    }
+    // Tries that follow a failure say nothing new.
+    if (isNews) this.#options.log.warn({ address: this.#options.address, cause }, "control plane stream lost");
+    if (wasLive) this.#options.lost(this);
   }
 
   #leave(): void {

@@ -57,20 +57,19 @@ export class TopicTable {
   }
 
   /**
-   * Applies a push, yielding after every Topic looked at so that the caller may pause between any two. Returns the
-   * reason when the push is malformed: then nothing of it was applied.
+   * Applies a push, yielding after every Topic looked at so that the caller may pause between any two. A Topic that
+   * cannot be read keeps its last good state, and the others of the push count all the same; returns the first reason.
    */
   *apply(push: TopicPush): Generator<void, string | undefined> {
-    const parsed: Topic[] = [];
+    let reason: string | undefined;
+    if (push.topicsReset) this.#listed = new Set();
     for (const record of push.topics) {
       const topic = recordToTopic(record);
-      if (!topic.ok) return topic.reason;
-      parsed.push(this.#share(topic.value));
-      yield;
-    }
-    if (push.topicsReset) this.#listed = new Set();
-    for (const topic of parsed) {
-      this.#set(topic);
+      if (topic.ok) this.#set(this.#share(topic.value));
+      else {
+        this.#listed?.add(`${record.namespace}.${record.name}`);
+        reason ??= topic.reason;
+      }
       yield;
     }
     for (const key of push.removedTopics) {
@@ -78,7 +77,7 @@ export class TopicTable {
       yield;
     }
     if (push.topicsComplete) yield* this.#endList();
-    return undefined;
+    return reason;
   }
 
   *#endList(): Generator<void, void> {

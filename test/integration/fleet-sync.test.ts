@@ -165,14 +165,15 @@ test("a malformed map or Topic is refused with its reason, and the last good sta
   broken.primaries[9] = 3;
   const first = stream.push({ shardMap: broken });
   await until(() => stream.get("nack").includes(first), "map refused");
-  const [bad] = records(topic("b"));
-  const second = stream.push({ topics: [{ namespace: "shop", name: "B!" }, ...(bad === undefined ? [] : [bad])] });
+  const [newer, good] = [topicToRecord(topic("a")), topicToRecord(topic("b"))];
+  if (newer.policy !== undefined) newer.policy.permissions = 99 as 1;
+  const second = stream.push({ topicsReset: true, topics: [newer, good], topicsComplete: true });
   await until(() => stream.get("nack").includes(second), "Topic refused");
   expect(stream.frames.findLast((frame) => frame.case === "nack")?.value).toMatchObject({
-    reason: expect.stringContaining("shop.B!"),
+    reason: expect.stringContaining("Topic shop.a: permissions 99"),
   });
   expect(client.map.epoch).toBe(5);
-  expect([...client.topics.keys()]).toEqual(["shop.a"]);
+  expect([...client.topics.values()]).toEqual([topic("a"), topic("b")]);
 });
 
 test("when the operator dies everything stays as it is; its successor gets the acks again", async () => {
