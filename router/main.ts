@@ -89,7 +89,7 @@ async function start({ config, given }: LoadedConfig): Promise<void> {
   const readiness = (): readonly string[] => {
     if (lifecycle.stopping) return ["draining"];
     if (!fleet.synced) return ["no topics or no shard map yet"];
-    return router.warmth.everWarm ? [] : ["interest of every gateway not complete yet", ...router.warmth.missing()];
+    return router.warmth.everWarm ? [] : router.warmth.reasons();
   };
   const probes = lifecycle.own("probes", await Probes.listen(internalHost, 0, registry, readiness));
   lifecycle.own("leaving", leaving({ router, fleet, publicDoor, log }));

@@ -18,15 +18,23 @@ export const GIVE_UP_MS = 5_000;
 export const WARMTH_TICK_MS = 250;
 const FROZEN_MS = 1_000;
 
+/** Milliseconds after a freeze until links that ended meanwhile are known to have. */
+const THAW_MS = 500;
+
+type State =
+  /** In no map yet: no gateway can know of this router. */
+  | { readonly kind: "unlisted" }
+  | { readonly kind: "cold"; readonly sinceMs: number; readonly judgedFromMs: number }
+  | { readonly kind: "warm" };
+
 export class Warmth {
   readonly #options: WarmthOptions;
-  #state: { readonly kind: "cold"; readonly sinceMs: number } | { readonly kind: "warm" };
+  #state: State = { kind: "unlisted" };
   #everWarm = false;
   #lastTickMs: number;
 
   constructor(options: WarmthOptions) {
     this.#options = options;
-    this.#state = { kind: "cold", sinceMs: options.startedAtMs };
     this.#lastTickMs = options.startedAtMs;
   }
 
@@ -42,9 +50,10 @@ export class Warmth {
     this.#judge(nowMs);
   }
 
-  /** The give-up time begins anew: until now no gateway could know of this router. */
+  /** A map names this router and the one before did not: gateways dial it from now on. */
   listed(nowMs: number): void {
-    if (!this.#everWarm) this.#state = { kind: "cold", sinceMs: nowMs };
+    this.#state = { kind: "cold", sinceMs: nowMs, judgedFromMs: nowMs };
+    this.#judge(nowMs);
   }
 
   isWarm(nowMs: number): boolean {
@@ -53,23 +62,34 @@ export class Warmth {
     return this.#state.kind === "warm";
   }
 
-  /** Who is waited for; empty when warm. */
-  missing(): readonly string[] {
-    if (this.#state.kind === "warm") return [];
+  /** Why it is not warm, for /readyz; empty when it is. */
+  reasons(): readonly string[] {
+    switch (this.#state.kind) {
+      case "unlisted":
+        return ["no shard map names this router yet"];
+      case "cold":
+        return ["interest of every gateway not complete yet", ...this.#missing()];
+      case "warm":
+        return [];
+    }
+  }
+
+  #missing(): readonly string[] {
     return (this.#options.gateways() ?? []).filter((gateway) => !this.#options.complete(gateway));
   }
 
   #noticeFreeze(nowMs: number): void {
     if (nowMs - this.#lastTickMs < WARMTH_TICK_MS + FROZEN_MS) return;
     this.#lastTickMs = nowMs;
-    this.#state = { kind: "cold", sinceMs: nowMs };
+    if (this.#state.kind === "unlisted") return;
+    this.#state = { kind: "cold", sinceMs: nowMs, judgedFromMs: nowMs + THAW_MS };
   }
 
   #judge(nowMs: number): void {
-    if (this.#state.kind === "warm") return;
-    const gateways = this.#options.gateways();
-    const givenUp = nowMs - this.#state.sinceMs >= GIVE_UP_MS;
-    if (gateways === undefined ? !givenUp : !givenUp && this.missing().length > 0) return;
+    if (this.#state.kind !== "cold" || nowMs < this.#state.judgedFromMs) return;
+    const waited = nowMs - this.#state.sinceMs >= GIVE_UP_MS;
+    const unknown = this.#options.gateways() === undefined;
+    if (!waited && (unknown || this.#missing().length > 0)) return;
     this.#state = { kind: "warm" };
     this.#everWarm = true;
   }

@@ -153,12 +153,12 @@ export class Link {
     this.send(DRAINING);
   }
 
-  /** Ends the stream: the gateway sees it end well. What is queued is forgotten, each record told as dropped. */
+  /** Ends the stream: the gateway sees it end well. What is queued is forgotten. */
   close(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#heartbeat.stop();
-    this.#outbox.clear((record) => this.#options.dropped(this, record));
+    this.#outbox.clear();
     this.#inFlight.length = 0;
     this.#inFlightBytes = 0;
     this.#missed.clear();

@@ -89,12 +89,7 @@ export class Outbox {
     return { frame, records };
   }
 
-  /** Hands every record that is left to `each`, and forgets them. */
-  clear(each: (record: QueuedRecord) => void): void {
-    for (let at = this.#head; at < this.#queue.length; at++) {
-      const record = this.#queue[at];
-      if (record !== undefined) each(record);
-    }
+  clear(): void {
     this.#bytes = 0;
     this.#size = 0;
     this.#lows = 0;
