@@ -1,6 +1,7 @@
 // Owns: handing what came to everybody subscribed here, in slices of 2 ms, so that one hot topic never holds the event
 // loop. Topics take turns: each is served to its end or to the end of the slice, and then queues again behind the
 // others. Invariants: strict order within a topic; one write a recipient and flight, nothing else per recipient.
+// What waits here is capped by the routers: each sends at most 2 MiB that were not confirmed as handed on.
 // Elsewhere: what is in a flight (deliver.ts), what a slow connection does (sessions/outbox.ts).
 
 import type { Clock } from "#core/runtime/clock.ts";

@@ -104,6 +104,11 @@ export class Outbox {
     return this.#queue === undefined ? 0 : this.#queue.messageBytes + this.#queue.controlBytes;
   }
 
+  /** Of these, bytes of messages. */
+  get queuedMessageBytes(): number {
+    return this.#queue?.messageBytes ?? 0;
+  }
+
   /** Sends one message, now or later; false when it was dropped. */
   message(topic: OutboxTopic, bytes: Buffer): boolean {
     if (this.#state !== "open") return false;

@@ -7,7 +7,7 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 /** Milliseconds between two looks. */
 const TICK_MS = 100;
 
-/** Milliseconds that a deadline may be away at most: setTimeout's own limit is 24 days; tokens may live longer. */
+/** Milliseconds after which a deadline is placed anew: a clock that was wrong, or a token for ever, fills no table. */
 const FAR_MS = 24 * 3_600_000;
 
 interface Slot {

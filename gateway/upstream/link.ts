@@ -102,7 +102,6 @@ export class Link {
   #receipts: ReceiptCount[] = [];
   #introduced = false;
   #flushing = false;
-  #paused = false;
   /** Monotonic: since when no map lists this router; undefined while one does. */
   unlistedAtMs: number | undefined;
 
@@ -184,21 +183,6 @@ export class Link {
     this.#flushSoon();
   }
 
-  /** Stops reading: the router's own cap takes over. Its silence meanwhile is ours. */
-  pause(): void {
-    if (this.#paused || !("stream" in this.#state)) return;
-    this.#paused = true;
-    this.#state.stream.pause();
-  }
-
-  resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    if (!("stream" in this.#state)) return;
-    this.#state.heartbeat.heard();
-    this.#state.stream.resume();
-  }
-
   close(): void {
     const state = this.#state;
     if (state.kind === "closed") return;
@@ -217,17 +201,13 @@ export class Link {
     const { clock } = this.#options;
     const heartbeat = new Heartbeat({
       clock,
-      send: () => {
-        if (this.#paused) heartbeat.heard();
-        this.#send({ case: "heartbeat", value: {} });
-      },
+      send: () => this.#send({ case: "heartbeat", value: {} }),
       dead: () => this.#ended(stream, "silent"),
     });
     stream.on("data", (frame: RouterFrame) => this.#receive(stream, frame));
     stream.on("error", (error: Error) => this.#ended(stream, messageOf(error)));
     stream.on("end", () => this.#ended(stream, undefined));
     this.#confirms = new BatchConfirms();
-    this.#paused = false;
     // The state is set by the caller; Hello and the list follow in a turn of their own.
     setImmediate(() => this.#introduce(stream));
     return { kind: "connecting", first, stream, heartbeat };

@@ -1,0 +1,54 @@
+import { describe, expect, it } from "vitest";
+import { BatchConfirms } from "../../gateway/upstream/batch-confirms.ts";
+import { judgeLateInterest } from "../../gateway/upstream/late-interest.ts";
+
+describe("batch confirms", () => {
+  it("say the highest batch before which everything was handed on", () => {
+    const confirms = new BatchConfirms();
+    for (const number of [1n, 2n, 3n]) confirms.began(number);
+    confirms.done(2n);
+    expect(confirms.take()).toBeUndefined();
+    confirms.done(1n);
+    expect(confirms.take()).toBe(2n);
+    expect(confirms.take()).toBeUndefined();
+    confirms.done(3n);
+    expect(confirms.take()).toBe(3n);
+  });
+
+  it("begin with whatever number comes first", () => {
+    const confirms = new BatchConfirms();
+    expect(confirms.take()).toBeUndefined();
+    confirms.began(40n);
+    confirms.done(40n);
+    expect(confirms.take()).toBe(40n);
+  });
+});
+
+describe("a router's first confirmation after subscribed", () => {
+  const subscribedAtMs = 1_000;
+
+  it("is in time where nothing was ever spoken, or nothing since", () => {
+    expect(judgeLateInterest({ seq: 0, spokenAtMs: undefined }, undefined, subscribedAtMs).late).toBe(false);
+    expect(judgeLateInterest({ seq: 9, spokenAtMs: 1_000 }, undefined, subscribedAtMs).late).toBe(false);
+  });
+
+  it("is late where something was spoken since, by an unknown number", () => {
+    const verdict = judgeLateInterest({ seq: 9, spokenAtMs: 1_001 }, undefined, subscribedAtMs);
+    expect(verdict).toEqual({ late: true, missed: undefined });
+  });
+
+  it("is in time where this gateway heard the last message itself", () => {
+    const verdict = judgeLateInterest({ seq: 9, spokenAtMs: 1_500 }, { seq: 9, atMs: 1_501 }, subscribedAtMs);
+    expect(verdict.late).toBe(false);
+  });
+
+  it("knows the number where this gateway heard the one before them", () => {
+    const verdict = judgeLateInterest({ seq: 12, spokenAtMs: 2_000 }, { seq: 9, atMs: 1_500 }, subscribedAtMs);
+    expect(verdict).toEqual({ late: true, missed: 3 });
+  });
+
+  it("does not know the number for one who subscribed after what was heard last", () => {
+    const verdict = judgeLateInterest({ seq: 12, spokenAtMs: 2_000 }, { seq: 9, atMs: 900 }, subscribedAtMs);
+    expect(verdict).toEqual({ late: true, missed: undefined });
+  });
+});
