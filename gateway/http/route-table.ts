@@ -3,7 +3,9 @@
 export class RouteTable {
   readonly #methods = new Map<string, Set<string>>();
 
-  add(method: string | readonly string[], pattern: string): void {
+  add(method: string | readonly string[], url: string): void {
+    // What a parameter is called makes no other path.
+    const pattern = url.replaceAll(/:[^/]+/g, ":");
     const methods = this.#methods.get(pattern) ?? new Set();
     for (const one of typeof method === "string" ? [method] : method) methods.add(one);
     this.#methods.set(pattern, methods);
@@ -21,5 +23,5 @@ export class RouteTable {
 
 function matches(pattern: readonly string[], path: readonly string[]): boolean {
   if (pattern.length !== path.length) return false;
-  return pattern.every((segment, index) => (segment.startsWith(":") ? path[index] !== "" : segment === path[index]));
+  return pattern.every((segment, index) => (segment === ":" ? path[index] !== "" : segment === path[index]));
 }

@@ -2,10 +2,13 @@
 // Whoever returns before is taken off the list: then neither `left` nor `joined` is told. Pure. Bounded by the users
 // that the store ever held at once, since only a held user can be added.
 
-interface Departure {
+export interface Departure {
   readonly topicId: string;
   readonly userId: string;
+  /** When it is told. */
   readonly dueAtMs: number;
+  /** The user may still be held by a gateway that has not come back yet. */
+  readonly resent: boolean;
 }
 
 export class Departures {
@@ -15,13 +18,16 @@ export class Departures {
     return this.#waiting.size;
   }
 
-  add(topicId: string, userId: string, dueAtMs: number): void {
-    this.#waiting.set(userKey(topicId, userId), { topicId, userId, dueAtMs });
+  add(departure: Departure): void {
+    this.#waiting.set(userKey(departure.topicId, departure.userId), departure);
   }
 
-  /** The user is back. Answers whether the departure was still untold. */
-  cancel(topicId: string, userId: string): boolean {
-    return this.#waiting.delete(userKey(topicId, userId));
+  /** The user is back: takes their departure off, if it was still untold. */
+  cancel(topicId: string, userId: string): Departure | undefined {
+    const key = userKey(topicId, userId);
+    const departure = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    return departure;
   }
 
   /** Takes those whose time has come. */

@@ -6,17 +6,18 @@
 import type { PresenceEmptied, PresenceEntry, PresenceOperation } from "./presence.ts";
 
 /**
- * What the store knows of a subscription: nothing; that it is there; or it knew it, before it came back empty, and others
- * were told (`lost`).
+ * What the store knows of a subscription: nothing; this entry; or it knew it, before it came back empty, and others were
+ * told (`lost`).
  */
-type Stored = "absent" | "present" | "lost";
+type Stored = "absent" | "lost" | PresenceEntry;
 
 interface Slot {
-  readonly entry: PresenceEntry;
+  /** As it is now: a user's info may change while a subscription lives. */
+  entry: PresenceEntry;
   wanted: boolean;
   stored: Stored;
   /** What the batch under way tells of it. */
-  sending: PresenceOperation["kind"] | undefined;
+  sending: PresenceOperation | undefined;
 }
 
 export interface LedgerBatch {
@@ -57,8 +58,10 @@ export class Ledger {
 
   join(entry: PresenceEntry): void {
     const key = keyOf(entry);
-    if (this.#slots.has(key)) return;
-    const slot: Slot = { entry, wanted: true, stored: "absent", sending: undefined };
+    const known = this.#slots.get(key);
+    const slot: Slot = known ?? { entry, wanted: true, stored: "absent", sending: undefined };
+    slot.entry = entry;
+    slot.wanted = true;
     this.#slots.set(key, slot);
     this.#note(slot);
   }
@@ -81,7 +84,7 @@ export class Ledger {
     if (batch !== this.#underWay) return;
     this.#underWay = undefined;
     for (const slot of batch.slots) {
-      slot.stored = slot.sending === "join" ? "present" : "absent";
+      slot.stored = slot.sending?.kind === "join" ? slot.sending.entry : "absent";
       slot.sending = undefined;
       this.#note(slot);
     }
@@ -108,7 +111,7 @@ export class Ledger {
       const operation = operationOf(slot);
       this.#dirty.delete(slot);
       if (operation === undefined) continue;
-      slot.sending = operation.kind;
+      slot.sending = operation;
       operations.push(operation);
       slots.push(slot);
       infoLength += slot.entry.info?.length ?? 0;
@@ -139,11 +142,17 @@ function operationOf({ entry, wanted, stored }: Slot): PresenceOperation | undef
       return wanted ? { kind: "join", entry } : undefined;
     case "lost":
       return { kind: "join", entry, resent: true };
-    case "present":
-      return wanted ? undefined : { kind: "leave", entry };
+    default:
+      if (!wanted) return { kind: "leave", entry: stored };
+      return isSame(stored, entry) ? undefined : { kind: "join", entry };
   }
 }
 
+function isSame(one: PresenceEntry, other: PresenceEntry): boolean {
+  return one === other || one.info === other.info;
+}
+
+/** A connection may become another user's, while its subscriptions live on. */
 function keyOf(entry: PresenceEntry): string {
-  return `${entry.connectionId} ${entry.subscriptionId}`;
+  return `${entry.connectionId} ${entry.subscriptionId} ${entry.userId}`;
 }

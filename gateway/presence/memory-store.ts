@@ -1,12 +1,13 @@
 // Owns: the in-memory presence store: who is in which topic, by which gateway, and until when. Pure but for the time that
 // is passed in (monotonic milliseconds). Called by store-server.ts. Invariants: a user's first subscription and last one
-// are decided here alone, within one call; of each user `joined` and `left` are told in turn, each once; versions of
-// a topic only grow, also over a restart of the process.
+// are decided here alone, within one call; of each user `joined` and `left` are told in turn, each once (after a restart
+// of this process, rather twice than never); versions of a topic only grow, also over a restart. What it decided in
+// a batch whose answer was lost together with the gateway's lease is told to nobody; the next page shows it.
 // Elsewhere: the wire (store-server.ts), what a gateway holds and sends again (ledger.ts).
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { PresenceDecision, PresenceEntry, PresenceOperation, PresencePage, PresenceReaped } from "./presence.ts";
-import { PAGE_BYTES_MAX, type PagePosition, parseCursor, renderCursor } from "./page.ts";
+import { pageOf, parseCursor, renderCursor } from "./page.ts";
 import { Departures, userKey } from "./departures.ts";
 
 /** Subscriptions held: some 400 bytes each, so 400 MB. One more is not taken, and counted. */
@@ -29,7 +30,7 @@ interface User {
 }
 
 interface Held {
-  readonly entry: PresenceEntry;
+  entry: PresenceEntry;
   readonly ordinal: number;
 }
 
@@ -120,7 +121,7 @@ export class MemoryStore {
       const { entry } = operation;
       const changed =
         operation.kind === "join"
-          ? this.#join(gateway, lease, entry, operation.resent === true && nowMs < this.#recoveredAtMs)
+          ? this.#join(gateway, lease, operation, nowMs)
           : this.#leave(gateway, lease, entry, nowMs);
       const members = this.#topics.get(entry.topicId);
       decisions.push({ changed, count: members?.users.size ?? 0, version: members?.version ?? this.#version });
@@ -153,10 +154,11 @@ export class MemoryStore {
     });
   }
 
-  #join(gateway: string, lease: Lease, entry: PresenceEntry, resent: boolean): boolean {
+  #join(gateway: string, lease: Lease, operation: PresenceOperation, nowMs: number): boolean {
+    const { entry } = operation;
+    const resent = operation.resent === true && nowMs < this.#recoveredAtMs;
     const key = entryKey(entry);
-    // A subscription that is known already keeps its place and what was first told of it.
-    if (lease.entries.has(key)) return false;
+    if (lease.entries.has(key)) return this.#replace(gateway, lease, entry);
     if (this.#entries >= this.#entriesMax) {
       this.#refused += 1;
       return false;
@@ -167,27 +169,41 @@ export class MemoryStore {
     const known = members.users.get(entry.userId);
     if (known !== undefined) {
       known.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
-      return false;
+      // The join may be one that the store's predecessor decided and nobody was told of: rather told twice than never.
+      return known.resent && !resent && nowMs < this.#recoveredAtMs;
     }
     const untold = this.#departures.cancel(entry.topicId, entry.userId);
-    const user: User = { ordinal: this.#nextOrdinal(), entries: new Map(), resent: resent || untold };
+    const mayBeElsewhere = resent || untold?.resent === true;
+    const user: User = { ordinal: this.#nextOrdinal(), entries: new Map(), resent: mayBeElsewhere };
     user.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
     members.users.set(entry.userId, user);
     members.version = this.#nextVersion();
-    if (untold) return false;
+    if (untold !== undefined) return false;
     return !resent || this.#toldLeft.delete(userKey(entry.topicId, entry.userId));
+  }
+
+  /** A subscription that is known keeps its place; its user's info may be another. */
+  #replace(gateway: string, lease: Lease, entry: PresenceEntry): false {
+    const key = entryKey(entry);
+    lease.entries.set(key, entry);
+    const user = this.#topics.get(entry.topicId)?.users.get(entry.userId);
+    const held = user?.entries.get(`${gateway} ${key}`);
+    if (held !== undefined) held.entry = entry;
+    return false;
   }
 
   #leave(gateway: string, lease: Lease, entry: PresenceEntry, nowMs: number): boolean {
     const held = lease.entries.get(entryKey(entry));
     if (held === undefined) return false;
     const gone = this.#remove(gateway, lease, held);
-    if (gone?.resent === true && nowMs < this.#recoveredAtMs) {
-      this.#departures.add(held.topicId, held.userId, this.#recoveredAtMs);
+    if (gone === undefined) return false;
+    const { topicId, userId } = held;
+    if (gone.resent && nowMs < this.#recoveredAtMs) {
+      this.#departures.add({ topicId, userId, resent: true, dueAtMs: this.#recoveredAtMs });
       return false;
     }
-    if (gone !== undefined) this.#noteLeft(held.topicId, held.userId, nowMs);
-    return gone !== undefined;
+    this.#noteLeft(topicId, userId, nowMs);
+    return true;
   }
 
   /** Removes one subscription; the user, when it was the last. */
@@ -219,8 +235,9 @@ export class MemoryStore {
       for (const entry of lease.entries.values()) {
         const gone = this.#remove(gateway, lease, entry);
         if (gone === undefined) continue;
-        const dueAtMs = gone.resent && nowMs < this.#recoveredAtMs ? this.#recoveredAtMs : nowMs;
-        this.#departures.add(entry.topicId, entry.userId, dueAtMs);
+        const { topicId, userId } = entry;
+        const dueAtMs = gone.resent ? Math.max(nowMs, this.#recoveredAtMs) : nowMs;
+        this.#departures.add({ topicId, userId, resent: gone.resent, dueAtMs });
       }
     }
   }
@@ -244,35 +261,7 @@ export class MemoryStore {
   }
 }
 
+/** A connection may become another user's, while its subscriptions live on. */
 function entryKey(entry: PresenceEntry): string {
-  return `${entry.connectionId} ${entry.subscriptionId}`;
-}
-
-/** Subscriptions of `limit` users at most, and of no more than PAGE_BYTES_MAX, behind a position. */
-function pageOf(users: ReadonlyMap<string, User>, limit: number, from: PagePosition | undefined) {
-  const page: PresenceEntry[] = [];
-  let listed = 0;
-  let bytes = 0;
-  let last: PagePosition | undefined;
-  for (const user of users.values()) {
-    if (from !== undefined && user.ordinal < from.user) continue;
-    const resumed = user.ordinal === from?.user ? from.entry : 0;
-    let counted = false;
-    for (const { entry, ordinal } of user.entries.values()) {
-      if (ordinal <= resumed) continue;
-      if (!counted && listed === limit) return { page, next: last };
-      bytes += bytesOf(entry);
-      if (bytes > PAGE_BYTES_MAX && page.length > 0) return { page, next: last };
-      if (!counted) listed += 1;
-      counted = true;
-      page.push(entry);
-      last = { user: user.ordinal, entry: ordinal };
-    }
-  }
-  return { page, next: undefined };
-}
-
-/** About the bytes of an entry as JSON; texts outside ASCII count less than they take, which the cap bears. */
-function bytesOf(entry: PresenceEntry): number {
-  return entry.userId.length + (entry.info?.length ?? 0) + entry.connectionId.length + 128;
+  return `${entry.topicId} ${entry.connectionId} ${entry.subscriptionId} ${entry.userId}`;
 }

@@ -44,7 +44,7 @@ async function openWhole(): Promise<Door> {
   door = await openDoor({
     peers: PEERS,
     sseRoutes: async (app) => {
-      app.get("/api/v1/topics/:topicId/subscribe", async () => "");
+      app.get("/api/v1/topics/:topic_id/subscribe", async () => "");
       app.get("/api/v1/subscribe", async () => "");
     },
   });
@@ -84,7 +84,10 @@ test("every path and method of the document is a route, and every route is in it
   const printed = app.printRoutes({ commonPrefix: false, includeHooks: false });
   for (const { path, method } of operations()) {
     const url = path.replaceAll("{topic_id}", ":topicId");
-    expect(app.hasRoute({ method: method.toUpperCase() as "GET", url }), `${method} ${path}`).toBe(true);
+    const found = [url, path.replaceAll("{topic_id}", ":topic_id")].some((pattern) =>
+      app.hasRoute({ method: method.toUpperCase() as "GET", url: pattern }),
+    );
+    expect(found, `${method} ${path}`).toBe(true);
   }
   const routes = printed.match(/\((GET|POST|PATCH|DELETE|PUT|HEAD)(, (GET|POST|PATCH|DELETE|PUT|HEAD))*\)/g) ?? [];
   const registered = routes.flatMap((methods) => methods.slice(1, -1).split(", "));
