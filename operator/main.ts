@@ -19,7 +19,7 @@ async function start(config: Config): Promise<void> {
   const registry = createRegistry("operator");
   const lifecycle = new Lifecycle(log);
   lifecycle.handleSignals(config.drain);
-  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
+  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit()));
 
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const operator = await startOperator({

@@ -194,7 +194,7 @@ export class SyncServer implements Component {
     stream.greeted = { incarnation: hello.incarnation, role, session };
     const welcome = { protocolVersion: SYNC_PROTOCOL_VERSION, incarnation, role: Role.OPERATOR, httpTopicsNamespace };
     call.write(create(SyncResponseSchema, { frame: { case: "welcome", value: welcome } }));
-    log.info({ process: hello.name, role, wantsTopics: hello.wantsTopics }, "process connected");
+    log.info({ process: hello.name, processRole: role, wantsTopics: hello.wantsTopics }, "process connected");
     processes.opened(hello, role);
     session.pump();
   }
@@ -218,7 +218,7 @@ export class SyncServer implements Component {
   #forget(stream: Stream): void {
     if (!this.#streams.delete(stream) || stream.greeted === undefined) return;
     const { incarnation, role } = stream.greeted;
-    this.#options.log.info({ process: incarnation, role }, "process disconnected");
+    this.#options.log.info({ process: incarnation, processRole: role }, "process disconnected");
     this.#options.processes.closed(incarnation);
     this.#tellAnswered();
   }

@@ -52,6 +52,8 @@ export class Reconciler implements Component {
   #planned: { readonly seen: string; readonly previous: Planned | undefined } | undefined;
   #due: Timer | undefined;
   #isLoaded = false;
+  /** Of the map that the store holds, as far as is known: what the next one replaces. */
+  #storedEpoch: number | undefined;
   #running = false;
   #again = false;
   #retryAtMs = 0;
@@ -89,7 +91,9 @@ export class Reconciler implements Component {
     try {
       const stored = await store.read();
       this.#isLoaded = true;
-      if (stored === undefined) return;
+      this.#storedEpoch = stored?.epoch;
+      // A map that was deleted, or put back from a backup, does not undo what is in force.
+      if (stored === undefined || stored.epoch <= (this.#previous?.map.epoch ?? 0)) return;
       this.#previous = adopt(stored);
       const alive = new Set(peers.list("router").map((peer) => peer.incarnation));
       if (stored.routers.some((router) => alive.has(router.incarnation))) this.#publish(stored);
@@ -153,18 +157,17 @@ export class Reconciler implements Component {
   async #apply(decided: Plan, next: Planned, observed: Observed): Promise<void> {
     const { store, log, metrics } = this.#options;
     try {
-      await store.replace(this.#previous?.map.epoch, next.map);
+      await store.replace(this.#storedEpoch, next.map);
     } catch (error) {
       if (!(error instanceof ShardMapConflict)) return this.#notStored(error);
       metrics.event("shard_map_conflict");
       log.warn({ cause: error.message }, "shard map was changed by somebody else, planned anew");
-      // What is stored now is what this operator goes on from.
-      this.#previous = undefined;
       this.#isLoaded = false;
       this.#again = true;
       return;
     }
     this.#stored();
+    this.#storedEpoch = next.map.epoch;
     this.#previous = next;
     this.#publish(next.map);
     metrics.event("shard_map_published");

@@ -83,8 +83,13 @@ function toProblem(error: ErrorObject): Problem {
     }
     case "required":
       return { path: [...path, String(params["missingProperty"])], message: "must be set" };
-    case "type":
-      return { path, message: `must be ${ARTICLES[String(params["type"])] ?? String(params["type"])}${not}` };
+    case "type": {
+      const wanted = String(params["type"]);
+      // YAML reads `on`, `y` and `5` as something else than text.
+      const hint =
+        wanted === "string" && ["boolean", "number"].includes(typeof error.data) ? " (put it in quotes)" : "";
+      return { path, message: `must be ${ARTICLES[wanted] ?? wanted}${not}${hint}` };
+    }
     case "enum":
       return { path, message: `must be one of ${(params["allowedValues"] as unknown[]).join(", ")}${not}` };
     case "minimum":
