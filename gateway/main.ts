@@ -95,6 +95,7 @@ async function start(config: Config): Promise<void> {
     createPublicGrpcServer({
       edge,
       log,
+      registry,
       clock,
       extra: { services: [SubscriberService], bind: (server) => gateway.bindSubscriber(server) },
     }),

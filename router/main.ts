@@ -126,7 +126,7 @@ interface DoorDeps {
 /** PublisherService and TopicService for services in the cluster. */
 async function openPublicDoor(config: Config, deps: DoorDeps): Promise<Component & { readonly port: number }> {
   const edge = createEdge({ config, ...deps, clock });
-  const grpc = createPublicGrpcServer({ edge, log: deps.log, clock });
+  const grpc = createPublicGrpcServer({ edge, log: deps.log, registry: deps.registry, clock });
   const port = await listenPublic(grpc, config);
   return {
     port,

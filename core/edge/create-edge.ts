@@ -8,7 +8,7 @@ import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
 import { EarshotError } from "../runtime/errors.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
-import { Counter, type Registry } from "../runtime/metrics.ts";
+import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
 import type { Config } from "../runtime/settings.ts";
 import { TokenBuckets } from "../runtime/token-bucket.ts";
 import { grant } from "./authorize.ts";
@@ -73,6 +73,9 @@ function admission(config: EdgeConfig, clock: Clock, registry: Registry): (calle
     labelNames: ["limit"],
     registers: [registry],
   });
+  const help = `with a rate limit's bucket, ${BUCKETS_MAX} at most; who called longest ago goes first.`;
+  readGauge(registry, "earshot_rate_limited_principals", `Principals ${help}`, () => principals.size);
+  readGauge(registry, "earshot_rate_limited_addresses", `Addresses ${help}`, () => addresses.size);
   return ({ principal, address }) => {
     const nowMs = clock.monotonic();
     if (principal.kind !== "anonymous" && !principals.take(principal.userId, nowMs)) {

@@ -30,6 +30,11 @@ export class GrpcHealth {
   readonly #watches = new Set<WatchCall>();
   #serving = true;
 
+  /** Watches that are open. */
+  get watches(): number {
+    return this.#watches.size;
+  }
+
   bind(server: Server): void {
     this.#services.add(Health.typeName);
     bindService(server, Health, {

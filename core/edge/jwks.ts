@@ -16,7 +16,7 @@ import { Backoff } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Counter } from "../runtime/metrics.ts";
+import type { Counter, Gauge } from "../runtime/metrics.ts";
 import type { KeySource } from "./key-source.ts";
 
 /** Milliseconds one fetch may take, body included. */
@@ -54,6 +54,8 @@ export interface JwksOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly fetches: Counter<"outcome">;
+  /** Of all issuers together. */
+  readonly waiters: Gauge;
 }
 
 export class JwksSource implements KeySource {
@@ -99,10 +101,12 @@ export class JwksSource implements KeySource {
       throw new EarshotError("overloaded", "too many tokens wait for the keys of their issuer");
     }
     this.#waiters += 1;
+    this.#options.waiters.inc();
     try {
       await fetching;
     } finally {
       this.#waiters -= 1;
+      this.#options.waiters.dec();
     }
   }
 

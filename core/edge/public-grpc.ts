@@ -6,12 +6,14 @@ import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
 import { type ConnectionInjector, createGrpcServer, injectorOf, listenGrpc, type Server } from "../runtime/grpc.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
+import { type Registry, readGauge } from "../runtime/metrics.ts";
 import { PublisherService } from "#proto/earshot/v1/publisher_pb.ts";
 import { TopicService } from "#proto/earshot/v1/topic_pb.ts";
 import { Health } from "#proto/grpc/health/v1/health_pb.ts";
 import type { Edge } from "./edge.ts";
-import { GrpcHealth } from "./grpc-health.ts";
+import { GrpcHealth, HEALTH_WATCHES_MAX } from "./grpc-health.ts";
 import { GrpcReflection } from "./grpc-reflection.ts";
+import { type PublishStream, STREAM_OUTSTANDING_MAX } from "./publish-stream.ts";
 import { bindPublisherService } from "./publisher-service.ts";
 import { bindTopicService } from "./topic-service.ts";
 
@@ -24,6 +26,7 @@ const CALLS_PER_CONNECTION_MAX = 1_000;
 export interface PublicGrpcOptions {
   readonly edge: Edge;
   readonly log: Log;
+  readonly registry: Registry;
   readonly clock?: Clock;
   /** Further services: `bind` adds their handlers, the descriptors go into health and reflection. */
   readonly extra?: { readonly services: readonly DescService[]; bind(server: Server): void };
@@ -39,13 +42,14 @@ export interface PublicGrpc extends Component {
 
 /** A server that does not listen yet. */
 export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
-  const { edge, log, clock = SYSTEM_CLOCK, extra } = options;
+  const { edge, log, registry, clock = SYSTEM_CLOCK, extra } = options;
   const server = createGrpcServer({
     maxReceiveBytes: RECEIVE_BYTES_MAX,
     maxConcurrentCalls: CALLS_PER_CONNECTION_MAX,
   });
-  const streams = new Set<{ drain(): void }>();
+  const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
+  observe(registry, streams, health);
   const reflection = new GrpcReflection();
   bindPublisherService(server, { edge, clock, log, streams });
   bindTopicService(server, edge);
@@ -74,6 +78,23 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
       server.forceShutdown();
     },
   };
+}
+
+function observe(registry: Registry, streams: ReadonlySet<PublishStream>, health: GrpcHealth): void {
+  readGauge(
+    registry,
+    "earshot_grpc_publish_streams",
+    "PublishStreams of publishers that are open.",
+    () => streams.size,
+  );
+  const help = `Messages of PublishStreams under way, ${STREAM_OUTSTANDING_MAX} a stream at most; then nothing more is read.`;
+  readGauge(registry, "earshot_grpc_publish_stream_outstanding", help, () => {
+    let outstanding = 0;
+    for (const stream of streams) outstanding += stream.outstanding;
+    return outstanding;
+  });
+  const watches = `Health watches that are open, ${HEALTH_WATCHES_MAX} at most; one more is refused.`;
+  readGauge(registry, "earshot_grpc_health_watches", watches, () => health.watches);
 }
 
 /** Sends GOAWAY and waits for the calls under way; `endTools` then lets go of streams that would stay for ever. */

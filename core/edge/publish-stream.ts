@@ -59,6 +59,11 @@ export class PublishStream {
     call.on("data", (request: PublishStreamRequest) => this.#onRequest(request));
   }
 
+  /** Messages under way. */
+  get outstanding(): number {
+    return this.#outstanding;
+  }
+
   /** Reads no more; ends once what is under way has its result. */
   drain(): void {
     this.#finish(new EarshotError("draining", "this process is going away: send what has no result yet to another"));

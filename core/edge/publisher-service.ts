@@ -24,7 +24,7 @@ export interface PublisherContext {
   readonly clock: Clock;
   readonly log: Log;
   /** Streams that are open, so that a draining server can end them. */
-  readonly streams: Set<{ drain(): void }>;
+  readonly streams: Set<PublishStream>;
 }
 
 export function bindPublisherService(server: Server, context: PublisherContext): void {

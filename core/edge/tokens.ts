@@ -12,13 +12,13 @@ import { ConfigError } from "../runtime/config.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
-import { Counter, type Registry } from "../runtime/metrics.ts";
+import { Counter, Gauge, type Registry, readGauge } from "../runtime/metrics.ts";
 import { SECRET_BYTES_MIN } from "../runtime/secret.ts";
 import type { Config } from "../runtime/settings.ts";
 import { TokenBuckets } from "../runtime/token-bucket.ts";
 import { type ClaimRules, principalOf } from "./claims.ts";
 import { OWN_ISSUER, parseIssuers } from "./issuers.ts";
-import { JwksSource } from "./jwks.ts";
+import { JWKS_WAITERS_MAX, JwksSource } from "./jwks.ts";
 import { type KeySource, SecretFileSource, SecretSource } from "./key-source.ts";
 
 /** Characters of a token: more than any HTTP server takes in one header. Checked before anything is decoded. */
@@ -71,6 +71,8 @@ export class Tokens implements Component {
       labelNames: ["outcome"],
       registers: [options.registry],
     });
+    const help = `Proven tokens remembered, ${PROVEN_TOKENS_MAX} at most; the one used longest ago goes first.`;
+    readGauge(options.registry, "earshot_remembered_tokens", help, () => this.#proven.size);
   }
 
   /**
@@ -166,11 +168,16 @@ function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {
     labelNames: ["outcome"],
     registers: [registry],
   });
+  const waiters = new Gauge({
+    name: "earshot_jwks_waiters",
+    help: `Tokens that wait for their issuer's keys, ${JWKS_WAITERS_MAX} an issuer at most; one more is refused.`,
+    registers: [registry],
+  });
   for (const [index, setting] of parseIssuers(config.issuers, config.audience).entries()) {
     const { issuer, audiences, namespaces } = setting;
     const keys =
       setting.keys.kind === "jwks"
-        ? new JwksSource({ issuer, uri: setting.keys.uri, clock, log, fetches })
+        ? new JwksSource({ issuer, uri: setting.keys.uri, clock, log, fetches, waiters })
         : secretFileSource(`issuers[${index}].secretFile`, setting.keys.path, clock, log);
     issuers.set(issuer, { keys, audiences, namespaces });
   }

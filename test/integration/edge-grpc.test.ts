@@ -54,8 +54,8 @@ interface Served extends TestEdge {
 
 async function serve(config: Partial<EdgeConfig> = {}): Promise<Served> {
   const context = testEdge(config);
-  const { edge, clock } = context;
-  const server = createPublicGrpcServer({ edge, clock, log: createLog("silent", {}) });
+  const { edge, clock, registry } = context;
+  const server = createPublicGrpcServer({ edge, clock, registry, log: createLog("silent", {}) });
   const port = await server.listen("127.0.0.1", 0);
   closers.push(
     () => edge.close(),
