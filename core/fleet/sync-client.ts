@@ -3,45 +3,29 @@
 // Invariant: an operator that dies changes nothing here (static stability). While no operator has ever answered since
 // this process started, routers are asked instead, who serve the last state they applied (sync-relay.ts).
 
-import { create } from "@bufbuild/protobuf";
 import { EMPTY_SHARD_MAP, isNewer, type ShardMap } from "../domain/shard-map.ts";
 import type { Topic } from "../domain/topic.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
-import { EarshotError } from "../runtime/errors.ts";
-import { fromStatus } from "../runtime/grpc.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
-import {
-  ControlPlaneService,
-  EpochAckSchema,
-  HelloSchema,
-  type Members,
-  type MutateTopicRequest,
-  type MutateTopicResponse,
-  type Push,
-  ReportSchema,
-  Role,
-  type ShardMap as ProtoShardMap,
-  type Welcome,
+import type {
+  MutateTopicRequest,
+  MutateTopicResponse,
+  Push,
+  ShardMap as ProtoShardMap,
+  Welcome,
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { Fleet, FleetMember, TopicChange, Unlisten } from "./fleet.ts";
+import { mutateTopic } from "./mutate-topic.ts";
 import type { PeerDirectory } from "./peers.ts";
 import { shardMapFromProto } from "./shard-map-codec.ts";
+import { ackFrame, helloFrame, membersFromProto, type ReportParts, reportFrame, type SyncSelf } from "./sync-frames.ts";
 import { SyncSources } from "./sync-sources.ts";
 import type { SyncFrame, SyncStream } from "./sync-stream.ts";
 import { TopicTable } from "./topic-table.ts";
 
-/** This process as its Hello names it. */
-export interface SyncSelf {
-  readonly incarnation: string;
-  readonly role: "router" | "gateway" | "presence";
-  readonly name: string;
-  readonly node: string;
-  readonly zone: string;
-  /** `host:port` of the internal gRPC server; routers only, else empty. */
-  readonly address: string;
-}
+export { SYNC_PROTOCOL_VERSION } from "./sync-frames.ts";
 
 export interface SyncClientOptions {
   readonly self: SyncSelf;
@@ -52,25 +36,11 @@ export interface SyncClientOptions {
   readonly registry: Registry;
 }
 
-/** What the owner of a process adds to its reports; readiness and epoch are known here. */
-export interface ReportParts {
-  readonly draining?: boolean;
-  readonly links?: readonly { readonly routerIncarnation: string; readonly alive: boolean }[];
-  readonly hotTopics?: readonly { readonly topic: string; readonly subscriptions: number }[];
-}
-
-export const SYNC_PROTOCOL_VERSION = 1;
-
 /** Milliseconds between reports when nothing changes. */
 const REPORT_MS = 5_000;
 
-/** Milliseconds a change of a Topic may take at the operator before its caller is told that none answers. */
-const MUTATE_MS = 3_000;
-
 /** Milliseconds that applying Topics may hold the event loop at a time. */
 const SLICE_MS = 4;
-
-const ROLES = { router: Role.ROUTER, gateway: Role.GATEWAY, presence: Role.PRESENCE } as const;
 
 export class SyncClient implements Fleet, Component {
   readonly #options: SyncClientOptions;
@@ -214,21 +184,9 @@ export class SyncClient implements Fleet, Component {
     this.reportChanged();
   }
 
-  async mutateTopic(request: MutateTopicRequest): Promise<MutateTopicResponse> {
-    const { clock } = this.#options;
-    const endsAtMs = clock.monotonic() + MUTATE_MS;
-    let failure = new EarshotError("control_plane_unavailable", "no operator is connected; try again later");
-    for (const { client } of this.#sources?.operators ?? []) {
-      const leftMs = endsAtMs - clock.monotonic();
-      try {
-        return await client.unary(ControlPlaneService.method.mutateTopic, request, leftMs);
-      } catch (error) {
-        failure = fromStatus(error, () => unanswered(error));
-        // Only who says that it did nothing may be followed by another: the change must not be made twice.
-        if (!refusedUnhandled(error, failure)) break;
-      }
-    }
-    throw failure;
+  mutateTopic(request: MutateTopicRequest): Promise<MutateTopicResponse> {
+    const clients = (this.#sources?.operators ?? []).map((stream) => stream.client);
+    return mutateTopic(clients, request, this.#options.clock);
   }
 
   close(): Promise<void> {
@@ -239,20 +197,7 @@ export class SyncClient implements Fleet, Component {
   }
 
   #hello(wantsTopics: boolean): SyncFrame {
-    const { incarnation, role, name, node, zone, address } = this.#options.self;
-    const value = create(HelloSchema, {
-      protocolVersion: SYNC_PROTOCOL_VERSION,
-      incarnation,
-      role: ROLES[role],
-      name,
-      node,
-      zone,
-      address,
-      epoch: BigInt(this.#map.epoch),
-      wantsTopics,
-      ready: this.#ready,
-    });
-    return { case: "hello", value };
+    return helloFrame(this.#options.self, { epoch: this.#map.epoch, wantsTopics, ready: this.#ready });
   }
 
   #welcomed(stream: SyncStream, welcome: Welcome): void {
@@ -266,20 +211,14 @@ export class SyncClient implements Fleet, Component {
   }
 
   #reportFrame(): SyncFrame {
-    const { draining = false, links = [], hotTopics = [] } = this.#reportParts();
-    const value = create(ReportSchema, {
-      ready: this.#ready,
-      draining,
-      links: links.map((link) => ({ ...link })),
-      hotTopics: hotTopics.map(({ topic, subscriptions }) => ({ topic, subscriptions: BigInt(subscriptions) })),
-      epoch: BigInt(this.#map.epoch),
-    });
-    return { case: "report", value };
+    return reportFrame(this.#reportParts(), this.#ready, this.#map.epoch);
   }
 
   async #push(push: Push, isSource: () => boolean): Promise<string | undefined> {
     const reason = await this.#applyTopics(push, isSource);
-    if (reason === undefined && push.members !== undefined && isSource()) this.#setMembers(push.members);
+    if (reason === undefined && push.members !== undefined && isSource()) {
+      this.#setMembers(membersFromProto(push.members));
+    }
     const mapReason = push.shardMap === undefined ? undefined : this.#applyMap(push.shardMap);
     if (push.released) this.#setReleased();
     const failed = reason ?? mapReason;
@@ -318,12 +257,9 @@ export class SyncClient implements Fleet, Component {
     return undefined;
   }
 
-  #setMembers(members: Members): void {
-    this.#members = members.processes.flatMap(({ incarnation, role, name }) => {
-      const word = MEMBER_ROLES.get(role);
-      return word === undefined ? [] : [{ incarnation, role: word, name }];
-    });
-    for (const listener of this.#memberListeners) listener(this.#members);
+  #setMembers(members: readonly FleetMember[]): void {
+    this.#members = members;
+    for (const listener of this.#memberListeners) listener(members);
   }
 
   #setReleased(): void {
@@ -337,28 +273,7 @@ export class SyncClient implements Fleet, Component {
   }
 }
 
-const MEMBER_ROLES: ReadonlyMap<number, FleetMember["role"]> = new Map([
-  [Role.OPERATOR, "operator"],
-  [Role.ROUTER, "router"],
-  [Role.GATEWAY, "gateway"],
-  [Role.PRESENCE, "presence"],
-]);
-
 function listen<T>(listeners: Set<T>, listener: T): Unlisten {
   listeners.add(listener);
   return () => listeners.delete(listener);
-}
-
-function ackFrame(epoch: number): SyncFrame {
-  return { case: "epochAck", value: create(EpochAckSchema, { epoch: BigInt(epoch) }) };
-}
-
-function unanswered(error: unknown): EarshotError {
-  return new EarshotError("control_plane_unavailable", "the operator did not answer; try again later", {
-    cause: error,
-  });
-}
-
-function refusedUnhandled(error: unknown, failure: EarshotError): boolean {
-  return failure.code === "control_plane_unavailable" && failure.cause !== error;
 }

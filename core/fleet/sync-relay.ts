@@ -19,7 +19,7 @@ import {
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { Fleet } from "./fleet.ts";
 import { shardMapToProto } from "./shard-map-codec.ts";
-import { SYNC_PROTOCOL_VERSION } from "./sync-client.ts";
+import { membersToProto, SYNC_PROTOCOL_VERSION } from "./sync-frames.ts";
 import { topicToRecord } from "./topic-codec.ts";
 
 export interface SyncRelayOptions {
@@ -187,9 +187,7 @@ class RelayStream {
     const { fleet } = this.#options;
     if (this.#mapDue) push.shardMap = shardMapToProto(fleet.map);
     if (this.#membersDue) {
-      push.members = create(MembersSchema, {
-        processes: fleet.members.map(({ incarnation, role, name }) => ({ incarnation, role: ROLES[role], name })),
-      });
+      push.members = create(MembersSchema, { processes: membersToProto(fleet.members) });
     }
     this.#mapDue = false;
     this.#membersDue = false;
@@ -211,10 +209,3 @@ class RelayStream {
     else if (this.#list === "first") this.#list = "going";
   }
 }
-
-const ROLES = {
-  operator: Role.OPERATOR,
-  router: Role.ROUTER,
-  gateway: Role.GATEWAY,
-  presence: Role.PRESENCE,
-} as const satisfies Record<Fleet["members"][number]["role"], Role>;

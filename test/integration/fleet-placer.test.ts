@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 import type { Router } from "#core/domain/shard-map.ts";
-import { type LocalSequencer, Placer, UNANSWERED_BYTES_MAX, UNANSWERED_MAX } from "#core/fleet/placer.ts";
+import { type LocalSequencer, UNANSWERED_BYTES_MAX, UNANSWERED_MAX } from "#core/fleet/dispatcher.ts";
+import { Placer } from "#core/fleet/placer.ts";
 import type { PublishOrder, PublishResult } from "#core/fleet/publish-order.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";
