@@ -17,10 +17,11 @@ export const STORE_ENTRIES_MAX = 1_000_000;
 const LEASES_MAX = 1_000;
 
 /**
- * Milliseconds from the store's start in which gateways send again what they hold. A user who seems to leave meanwhile
- * may be held by a gateway that has not come back yet, so that is told only when this time is over.
+ * Milliseconds from the store's start in which gateways send again what they hold: they look for it twice a second. A
+ * user who seems to leave meanwhile may be held by a gateway that has not come back yet, so that is told only when this
+ * time is over. For a gateway that comes back later still, its users have left and joined again.
  */
-export const RECOVERY_MS = 5_000;
+export const RECOVERY_MS = 1_500;
 
 interface User {
   readonly ordinal: number;

@@ -80,7 +80,7 @@ export class RemotePresenceStore implements PresenceStore {
   async list(topicId: string, limit: number, cursor: string | undefined) {
     const { listMembers } = PresenceStoreService.method;
     const request = create(ListMembersRequestSchema, { topicId, limit, cursor: cursor ?? "" });
-    const answer = await this.#call((client) => client.unary(listMembers, request, CALL_MS));
+    const answer = await this.#call((client) => client.unary(listMembers, request, CALL_MS)).catch(blameCursor);
     return {
       members: answer.members.map((member) => fromMember(topicId, member)),
       count: Number(answer.count),
@@ -123,6 +123,12 @@ export class RemotePresenceStore implements PresenceStore {
 /** A lease id says which store gave it: ids of two stores never meet. */
 function leaseOf({ store, id }: HeldLease): string {
   return `${store}/${id}`;
+}
+
+/** What a list call can have wrong is its cursor alone; fields do not cross the wire. */
+function blameCursor(error: unknown): never {
+  if (!(error instanceof EarshotError) || error.code !== "invalid_request") throw error;
+  throw new EarshotError("invalid_request", error.message, { field: "cursor" });
 }
 
 function unavailable(message: string): EarshotError {

@@ -21,7 +21,7 @@ const RENEW_MS = 2_000;
 const LEASE_MS = 6_000;
 
 /** Milliseconds between looks for users whose gateways are gone; each gateway looks, the store tells each user once. */
-const REAP_MS = 1_000;
+const REAP_MS = 500;
 
 /** Milliseconds before a batch that failed is sent again. */
 const RETRY_MS = 100;
