@@ -1,7 +1,7 @@
 // Owns: reading member lists of the store for presence frames and `/subscribers`, within a deadline. Reads of one topic's
 // first page are shared: at most one is under way, and whoever comes meanwhile shares the next one, so that a crowd that
 // subscribes at once costs two reads, not one each. When the store does not answer, the last page known is given as stale.
-// The pages kept have a cap; the one used longest ago is forgotten.
+// The pages kept have a cap; the one read longest ago is forgotten.
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { Clock } from "#core/runtime/clock.ts";
