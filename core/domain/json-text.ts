@@ -5,6 +5,7 @@
 // and depth before anything is built from them, and what is unknown is refused by name, never dropped.
 
 import type { Code } from "./codes.ts";
+import { isDeeperThan, membersOf, type Span, skipSpace, skipValue, trimJson, withoutLineEnds } from "./json-scan.ts";
 import { JSON_DEPTH_MAX } from "./limits.ts";
 
 /** What was read, or why not: the code, a sentence for the user, and the path of the field (`messages[3].payload`). */
@@ -12,7 +13,7 @@ export type JsonRead<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly code: Code; readonly message: string; readonly field: string | undefined };
 
-export type JsonKind = "object" | "array" | "string" | "number" | "boolean" | "null";
+type JsonKind = "object" | "array" | "string" | "number" | "boolean" | "null";
 
 /** Thrown by JsonFields inside readJsonObject, which alone catches it. */
 class JsonProblem extends Error {
@@ -61,7 +62,7 @@ export function readJsonText(text: string, field: string): JsonRead<string> {
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Text of UTF-8 bytes, without a byte order mark; undefined when they are not UTF-8. */
-export function decodeUtf8(bytes: Uint8Array): string | undefined {
+function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return UTF8.decode(bytes);
   } catch {
@@ -83,7 +84,7 @@ export class JsonFields {
     this.#text = text;
     this.#object = object as Readonly<Record<string, unknown>>;
     this.#path = path;
-    this.#spans = this.#scan(start);
+    this.#spans = membersOf(text, start, (name) => this.fail(shown(name), "stands there twice"));
   }
 
   /** What kind of value a field has; undefined when it is absent. */
@@ -221,29 +222,6 @@ export class JsonFields {
   #missing(name: string): never {
     this.fail(name, "is missing");
   }
-
-  #scan(start: number): ReadonlyMap<string, Span> {
-    const spans = new Map<string, Span>();
-    const text = this.#text;
-    let at = skipSpace(text, start + 1);
-    while (text.charCodeAt(at) !== CLOSE_BRACE) {
-      const keyEnd = skipString(text, at);
-      const key = JSON.parse(text.slice(at, keyEnd)) as string;
-      if (spans.has(key)) this.fail(shown(key), "stands there twice");
-      // Behind the colon.
-      const valueStart = skipSpace(text, skipSpace(text, keyEnd) + 1);
-      const end = skipValue(text, valueStart);
-      spans.set(key, { start: valueStart, end });
-      at = skipSpace(text, end);
-      if (text.charCodeAt(at) === COMMA) at = skipSpace(text, at + 1);
-    }
-    return spans;
-  }
-}
-
-interface Span {
-  readonly start: number;
-  readonly end: number;
 }
 
 function readAll<T>(fields: JsonFields, read: (fields: JsonFields) => T): T {
@@ -284,86 +262,3 @@ function shown(name: string): string {
 
 /** Characters of an unknown field's name that an error repeats. */
 const SHOWN_NAME_LENGTH = 64;
-
-// RFC 8259, section 2: the structural characters, and the four that count as space.
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-
-function isSpace(unit: number): boolean {
-  return unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09;
-}
-
-function skipSpace(text: string, at: number): number {
-  let index = at;
-  while (isSpace(text.charCodeAt(index))) index += 1;
-  return index;
-}
-
-/** Behind the string that starts at `at`; the end of the text when it never ends. */
-function skipString(text: string, at: number): number {
-  let quote = text.indexOf('"', at + 1);
-  while (quote >= 0) {
-    let backslashes = 0;
-    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes += 1;
-    if (backslashes % 2 === 0) return quote + 1;
-    quote = text.indexOf('"', quote + 1);
-  }
-  return text.length;
-}
-
-/** Behind the value that starts at `at`, in text that JSON.parse has accepted. */
-function skipValue(text: string, at: number): number {
-  let depth = 0;
-  let index = at;
-  while (index < text.length) {
-    const unit = text.charCodeAt(index);
-    if (unit === QUOTE) {
-      index = skipString(text, index);
-      if (depth === 0) return index;
-      continue;
-    }
-    if (unit === OPEN_BRACE || unit === OPEN_BRACKET) depth += 1;
-    else if (unit === CLOSE_BRACE || unit === CLOSE_BRACKET) {
-      if (depth === 0) return index;
-      depth -= 1;
-      if (depth === 0) return index + 1;
-    } else if (depth === 0 && (unit === COMMA || isSpace(unit))) return index;
-    index += 1;
-  }
-  return index;
-}
-
-/** Whether brackets nest deeper than `max`, in text that may be anything. */
-function isDeeperThan(text: string, max: number): boolean {
-  let depth = 0;
-  let index = 0;
-  while (index < text.length) {
-    const unit = text.charCodeAt(index);
-    if (unit === QUOTE) {
-      index = skipString(text, index);
-      continue;
-    }
-    if (unit === OPEN_BRACE || unit === OPEN_BRACKET) {
-      depth += 1;
-      if (depth > max) return true;
-    } else if (unit === CLOSE_BRACE || unit === CLOSE_BRACKET) depth -= 1;
-    index += 1;
-  }
-  return false;
-}
-
-function trimJson(text: string): string {
-  let end = text.length;
-  while (isSpace(text.charCodeAt(end - 1))) end -= 1;
-  return text.slice(skipSpace(text, 0), end);
-}
-
-/** JSON has no bare line end inside a string, so every one here stands between tokens. */
-function withoutLineEnds(text: string): string {
-  return text.includes("\n") || text.includes("\r") ? text.replaceAll(/[\n\r]/g, " ") : text;
-}

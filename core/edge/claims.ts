@@ -16,7 +16,7 @@ export interface ClaimRules {
 }
 
 /** Seconds that a token's `nbf` may lie ahead of our clock. `exp` has no such grace: it ends when it says. */
-export const NOT_BEFORE_TOLERANCE_S = 5;
+const NOT_BEFORE_TOLERANCE_S = 5;
 
 /** Bytes of `earshot.info`: a name and a picture's address, shown to everybody present. */
 export const INFO_BYTES_MAX = 4 * 1024;

@@ -26,7 +26,7 @@ export const JWKS_TIMEOUT_MS = 3_000;
 export const JWKS_BYTES_MAX = 256 * 1024;
 
 /** Keys taken from one answer. */
-export const JWKS_KEYS_MAX = 100;
+const JWKS_KEYS_MAX = 100;
 
 /** Milliseconds for which keys are used without looking again: a key that its issuer took back is gone after it. */
 export const JWKS_FRESH_MS = 10 * 60_000;
@@ -48,7 +48,7 @@ interface Keys {
   readonly fetchedAtMs: number;
 }
 
-export interface JwksOptions {
+interface JwksOptions {
   readonly issuer: string;
   readonly uri: string;
   readonly clock: Clock;
@@ -175,7 +175,7 @@ async function readBody(response: Response): Promise<string> {
 }
 
 /** The public keys of a JWKS document. Throws an Error when it is none, or holds no key of ours. */
-export function publicKeysOf(text: string): JWK[] {
+function publicKeysOf(text: string): JWK[] {
   let document: unknown;
   try {
     document = JSON.parse(text);

@@ -26,7 +26,8 @@ const CALLS_PER_CONNECTION_MAX = 1_000;
 export interface PublicGrpcOptions {
   readonly edge: Edge;
   readonly log: Log;
-  readonly registry: Registry;
+  /** Absent: its streams are not measured. */
+  readonly registry?: Registry;
   readonly clock?: Clock;
   /** Further services: `bind` adds their handlers, the descriptors go into health and reflection. */
   readonly extra?: { readonly services: readonly DescService[]; bind(server: Server): void };
@@ -49,7 +50,7 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   });
   const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
-  observe(registry, streams, health);
+  if (registry !== undefined) observe(registry, streams, health);
   const reflection = new GrpcReflection();
   bindPublisherService(server, { edge, clock, log, streams });
   bindTopicService(server, edge);

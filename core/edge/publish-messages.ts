@@ -81,7 +81,7 @@ export function publishResponse(result: PublishResult): PublishResponse {
   });
 }
 
-export function errorMessage(error: EarshotError): ErrorMessage {
+function errorMessage(error: EarshotError): ErrorMessage {
   return create(ErrorSchema, { code: error.code, message: error.message, retryable: error.retryable });
 }
 

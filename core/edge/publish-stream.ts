@@ -25,7 +25,7 @@ export const STREAM_OUTSTANDING_BYTES_MAX = 4 * 1024 * 1024;
 
 export type PublishCall = ServerDuplexStream<PublishStreamRequest, PublishStreamResponse | Uint8Array>;
 
-export interface PublishStreamContext {
+interface PublishStreamContext {
   readonly edge: Pick<Edge, "publish">;
   readonly caller: Caller;
   readonly clock: Clock;

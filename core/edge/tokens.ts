@@ -28,10 +28,10 @@ export const TOKEN_LENGTH_MAX = 16 * 1024;
 export const PROVEN_TOKENS_MAX = 16_384;
 
 /** Milliseconds for which a proven token is believed without looking at its key again: as long as keys are fresh. */
-export const PROVEN_TOKEN_MS = 10 * 60_000;
+const PROVEN_TOKEN_MS = 10 * 60_000;
 
 /** Bad tokens a second, and at once, that one address may send; each costs us about 60 us to look at. */
-export const BAD_TOKENS_PER_SECOND = 100;
+const BAD_TOKENS_PER_SECOND = 100;
 export const BAD_TOKENS_BURST = 1_000;
 
 /** Addresses with bad tokens that are remembered. */
@@ -47,7 +47,7 @@ interface Proven {
   readonly untilMs: number;
 }
 
-export interface TokenOptions {
+interface TokenOptions {
   readonly config: Pick<Config, "secret" | "issuers" | "audience">;
   readonly clock: Clock;
   readonly log: Log;

@@ -26,7 +26,7 @@ import { TopicList } from "./topic-list.ts";
 /** Topics on one page of a list: as many ids as one CountSubscriptions takes. */
 export const TOPIC_PAGE_MAX = 1_000;
 
-export interface TopicCallsOptions {
+interface TopicCallsOptions {
   readonly config: Pick<Config, "httpTopicsNamespace" | "httpTopicsCreate">;
   readonly rules: AccessRules;
   readonly fleet: Fleet;

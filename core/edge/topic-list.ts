@@ -10,7 +10,7 @@ const SLICE = 2_000;
 
 const CURSOR_VERSION = "1:";
 
-export interface TopicPage {
+interface TopicPage {
   readonly topics: readonly Topic[];
   readonly nextCursor: string | undefined;
 }

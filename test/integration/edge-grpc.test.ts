@@ -3,8 +3,9 @@ import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { afterEach, describe, expect, test } from "vitest";
 import { BATCH_BYTES_MAX, BATCH_MESSAGES_MAX } from "#core/domain/limits.ts";
 import type { EdgeConfig } from "#core/edge/create-edge.ts";
+import { HEALTH_WATCHES_MAX } from "#core/edge/grpc-health.ts";
 import { createPublicGrpcServer, type PublicGrpc } from "#core/edge/public-grpc.ts";
-import { STREAM_OUTSTANDING_MAX } from "#core/edge/publish-stream.ts";
+import { STREAM_OUTSTANDING_BYTES_MAX, STREAM_OUTSTANDING_MAX } from "#core/edge/publish-stream.ts";
 import type { PublishResult } from "#core/fleet/publish-order.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { fromStatus, GrpcClient } from "#core/runtime/grpc.ts";
@@ -317,6 +318,25 @@ describe("PublishStream", () => {
     expect(results).toHaveLength(STREAM_OUTSTANDING_MAX + 100);
   });
 
+  test("the bytes under way are bounded too", async () => {
+    const { fleet, placer, dial } = await serve();
+    fleet.add("shop.chat", { permissions: "Public", maxMessageBytes: 1024 * 1024 });
+    const waiting: ((result: PublishResult) => void)[] = [];
+    placer.answer = () => new Promise((resolve) => waiting.push(resolve));
+    const { stream, results, send, end } = open(dial());
+    const quarter = `"${"x".repeat(STREAM_OUTSTANDING_BYTES_MAX / 4 - 2)}"`;
+    for (let index = 0; index < 6; index++) send(index, quarter);
+    stream.end();
+    await until(() => placer.orders.length === 4, "the bound is reached");
+    waiting.shift()?.(DELIVERED);
+    await until(() => placer.orders.length === 5, "one more is read for one result");
+    await until(() => {
+      waiting.shift()?.(DELIVERED);
+      return end() === "ok";
+    }, "the stream ends");
+    expect(results).toHaveLength(6);
+  });
+
   test("a publisher that does not read its results is read no further, and harms nobody", async () => {
     const { fleet, placer, dial } = await serve();
     fleet.add("shop.chat", { permissions: "Public" });
@@ -468,6 +488,21 @@ describe("health", () => {
     await expect(check("earshot.v1.Nothing")).rejects.toMatchObject({ code: 5 });
     const { statuses } = await client.unary(Health.method.list, create(HealthListRequestSchema), DEADLINE_MS);
     expect(statuses["earshot.v1.TopicService"]?.status).toBe(Serving.SERVING);
+  });
+
+  test("watches are open up to a number, and one more is refused", async () => {
+    const { registry, dial } = await serve();
+    const open = async (): Promise<number> =>
+      (await registry.getSingleMetric("earshot_grpc_health_watches")?.get())?.values[0]?.value ?? 0;
+    const clients = [dial(), dial()];
+    const watch = (index: number) =>
+      clients[index % 2]?.serverStream(Health.method.watch, create(HealthCheckRequestSchema));
+    for (let index = 0; index < HEALTH_WATCHES_MAX; index++) watch(index)?.on("error", () => {});
+    await until(async () => (await open()) === HEALTH_WATCHES_MAX, "all are open");
+    const refused = await new Promise<unknown>((resolve) => watch(0)?.on("error", resolve));
+    expect(refused).toMatchObject({ details: "too many health watches" });
+    for (const client of clients) client.close();
+    await until(async () => (await open()) === 0, "all are forgotten");
   });
 
   test("a watch tells the status now, and that it changes when the server drains, and ends", async () => {

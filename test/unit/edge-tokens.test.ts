@@ -2,10 +2,11 @@ import { createHmac, generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import type { Principal } from "#core/domain/principal.ts";
 import { INFO_BYTES_MAX, NAME_LENGTH_MAX } from "#core/edge/claims.ts";
-import { TOKEN_LENGTH_MAX, Tokens } from "#core/edge/tokens.ts";
+import { BAD_TOKENS_BURST, PROVEN_TOKENS_MAX, TOKEN_LENGTH_MAX, Tokens } from "#core/edge/tokens.ts";
 import { PATTERNS_MAX } from "#core/domain/capability.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
@@ -20,9 +21,13 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
-function tokensOf(config: { secret?: string; issuers?: unknown; audience?: string } = {}, on = clock): Tokens {
+function tokensOf(
+  config: { secret?: string; issuers?: unknown; audience?: string } = {},
+  on = clock,
+  registry = new Registry(),
+): Tokens {
   const whole = { secret: SECRET, issuers: [], audience: "earshot", ...config };
-  return new Tokens({ config: whole, clock: on, log: createLog("silent", {}), registry: new Registry() });
+  return new Tokens({ config: whole, clock: on, log: createLog("silent", {}), registry });
 }
 
 const base64url = (value: unknown): string =>
@@ -243,7 +248,7 @@ test("an address with too many bad tokens is refused unseen; its good ones, and 
   await tokens.prove(good, "10.0.0.1");
   const bad = async (): Promise<unknown> =>
     await tokens.prove("a.b.c", "10.0.0.1").catch((error: unknown) => (error as { code: string }).code);
-  for (let index = 0; index < 1_000; index++) expect(await bad()).toBe("unauthenticated");
+  for (let index = 0; index < BAD_TOKENS_BURST; index++) expect(await bad()).toBe("unauthenticated");
   expect(await bad()).toBe("rate_limited");
   expect(await tokens.prove(good, "10.0.0.1")).toMatchObject({ userId: "alice" });
   expect(await tokens.prove(good, "10.0.0.2")).toMatchObject({ userId: "alice" });
@@ -309,4 +314,44 @@ test("an installation with a wrong secret or issuer does not start, and says whi
   ]) {
     expect(() => tokensOf({ issuers: [{ issuer: "a", jwksUri }] })).not.toThrow();
   }
+});
+
+test("proven tokens are remembered up to a number; then the one used longest ago is forgotten, and proven anew", async () => {
+  const registry = new Registry();
+  const tokens = tokensOf({}, clock, registry);
+  const valueOf = async (name: string, outcome?: string): Promise<number> => {
+    const { values } = (await registry.getSingleMetric(name)?.get()) ?? { values: [] };
+    return values.find(({ labels }) => labels["outcome"] === outcome)?.value ?? 0;
+  };
+  const first = sign({ sub: "user-0" });
+  for (let index = 0; index < PROVEN_TOKENS_MAX; index++) await prove(sign({ sub: `user-${index}` }), tokens);
+  expect(await valueOf("earshot_remembered_tokens")).toBe(PROVEN_TOKENS_MAX);
+  await prove(first, tokens);
+  expect(await valueOf("earshot_token_verifications_total", "remembered")).toBe(1);
+  await prove(sign({ sub: "one more" }), tokens);
+  expect(await valueOf("earshot_remembered_tokens")).toBe(PROVEN_TOKENS_MAX);
+  await prove(first, tokens);
+  expect(await valueOf("earshot_token_verifications_total", "remembered")).toBe(2);
+  const proven = await valueOf("earshot_token_verifications_total", "proven");
+  await prove(sign({ sub: "user-1" }), tokens);
+  expect(await valueOf("earshot_token_verifications_total", "proven")).toBe(proven + 1);
+});
+
+test("no text at all is taken for a token, and none makes anything but an unauthenticated error", async () => {
+  const tokens = tokensOf();
+  const parts = fc.oneof(
+    fc.string({ maxLength: 20 }),
+    fc.json().map((text) => base64url(text)),
+    fc.constantFrom(...sign({}).split(".")),
+  );
+  const texts = fc.oneof(
+    fc.string(),
+    fc.array(parts, { maxLength: 5 }).map((list) => list.join(".")),
+  );
+  await fc.assert(
+    fc.asyncProperty(texts, async (text) => {
+      fc.pre(text !== sign({}));
+      expect(await refusalOf(text, tokens)).toMatch(/^unauthenticated: /);
+    }),
+  );
 });
