@@ -85,6 +85,7 @@ async function start(config: Config): Promise<void> {
     log,
     registry,
     incarnation,
+    peers,
     sseRoutes: gateway.sseRoutes,
     draining: () => gateway.sessions.draining,
   });
