@@ -57,7 +57,7 @@ const FILES_MAX = 1_000;
 const ROLES: readonly string[] = ["operator", "router", "gateway", "presence"] satisfies PeerRole[];
 
 /** The folder of a `peers` setting. Throws ConfigError when it names none. */
-export function peersFolder(setting: string): string {
+function peersFolder(setting: string): string {
   const match = /^folder:(.+)$/.exec(setting);
   if (match?.[1] === undefined) {
     throw new ConfigError(`peers (--peers, EARSHOT_PEERS) must be folder:<path>, not ${JSON.stringify(setting)}`);

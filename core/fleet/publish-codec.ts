@@ -92,7 +92,7 @@ export function evictionToProto({ target, reason }: Eviction): ProtoEviction {
     : create(EvictionSchema, { userId: target.userId, connectionId: target.connectionId ?? "", reason });
 }
 
-export function evictionFromProto(proto: ProtoEviction): Parsed<Eviction> {
+function evictionFromProto(proto: ProtoEviction): Parsed<Eviction> {
   const { userId, connectionId, connectionKey, reason } = proto;
   if (reason !== "requested" && reason !== "removed")
     return { ok: false, reason: `reason ${reason} is not known here` };

@@ -75,10 +75,10 @@ type State =
   | { readonly kind: "dead"; readonly timer: Timer }
   | { readonly kind: "closed" };
 
-export const PUBLISH_PROTOCOL_VERSION = 1;
+const PUBLISH_PROTOCOL_VERSION = 1;
 
 /** Milliseconds from being taken to an answer: above the 1 s a router waits for receipts and the 3 s of a heartbeat. */
-export const ANSWER_DEADLINE_MS = 5_000;
+const ANSWER_DEADLINE_MS = 5_000;
 
 /** Milliseconds a router may take to its hello. */
 const HELLO_MS = 3_000;

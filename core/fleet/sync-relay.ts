@@ -29,7 +29,7 @@ export interface SyncRelayOptions {
 }
 
 /** Topics in one push: 1,000 are a few milliseconds at either end. */
-export const TOPICS_PER_PUSH = 1_000;
+const TOPICS_PER_PUSH = 1_000;
 
 /** Streams served at once: more start one after the other, when the first have what they need. */
 const STREAMS_MAX = 256;

@@ -76,7 +76,7 @@ const slowConsumerCodec = enumCodec<SlowConsumer, ProtoSlowConsumer>({
   Disconnect: ProtoSlowConsumer.DISCONNECT,
 });
 
-export function subjectToProto(subject: Subject): ProtoSubject {
+function subjectToProto(subject: Subject): ProtoSubject {
   switch (subject.kind) {
     case "User":
       return create(SubjectSchema, { kind: SubjectKind.USER, name: subject.name });
@@ -94,7 +94,7 @@ export function subjectToProto(subject: Subject): ProtoSubject {
 }
 
 /** A subject as the CRD allows it: a name where one belongs, a namespace exactly on a ServiceAccount. */
-export function subjectFromProto(subject: ProtoSubject): Parsed<Subject> {
+function subjectFromProto(subject: ProtoSubject): Parsed<Subject> {
   const { kind, name, namespace } = subject;
   const hasNamespace = namespace !== "";
   if (hasNamespace !== (kind === SubjectKind.SERVICE_ACCOUNT)) {
