@@ -110,17 +110,20 @@ export class Sessions implements Component {
    * Proves who a connection is, and takes that in: `welcome` for a new one, else a change of who it is. A token of
    * undefined is anonymous. Throws unauthenticated, token_expired, rate_limited; the connection then is as it was.
    */
-  async authenticate(session: Session, token: string | undefined): Promise<void> {
+  async authenticate(session: Session, token: string | undefined, id?: string): Promise<void> {
     const principal = await this.#options.edge.authenticate(token, session.address);
-    this.admit(session, principal);
+    this.admit(session, principal, id);
   }
 
-  /** Takes in a principal that was proven. Throws unauthenticated (no anonymous access), rate_limited. */
-  admit(session: Session, principal: Principal): void {
+  /**
+   * Takes in a principal that was proven; `id` is that of the frame it came with, which is answered. Throws
+   * unauthenticated (no anonymous access), rate_limited.
+   */
+  admit(session: Session, principal: Principal, id?: string): void {
     if (session.state === "ended") return;
     if (principal.kind === "anonymous" && !this.#options.config.anonymous) throw new EarshotError("unauthenticated");
     if (session.state === "open") {
-      this.#replacePrincipal(session, principal);
+      this.#replacePrincipal(session, principal, id);
       return;
     }
     if (principal.kind !== "anonymous") this.#options.admission.enterUser(principal.userId);
@@ -185,7 +188,7 @@ export class Sessions implements Component {
   }
 
   /** A token in place of another, or of none: who it is may change, and with it what it may hear. */
-  #replacePrincipal(session: Session, principal: Principal): void {
+  #replacePrincipal(session: Session, principal: Principal, id: string | undefined): void {
     const { admission, presence, subscribing } = this.#options;
     const before = session.principal;
     const sameUser =
@@ -198,6 +201,7 @@ export class Sessions implements Component {
     const listed = [...session.subscriptions.values()].filter(isMember);
     if (!sameUser) for (const subscription of listed) presence.left(subscribing.entryOf(session, subscription));
     this.#take(session, principal);
+    session.say({ type: "token", id, userId: session.userId, tokenExpiresAtMs: session.tokenExpiresAtMs });
     if (!sameUser) for (const subscription of listed) presence.joined(subscribing.entryOf(session, subscription));
     for (const subscription of session.subscriptions.values()) this.#judgeAgain(session, subscription);
   }

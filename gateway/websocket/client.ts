@@ -212,10 +212,9 @@ class WebSocketClient implements Transport, Pinged {
     const wasOpen = session.state === "open";
     this.#held = [];
     this.#ws.pause();
-    this.#deps.sessions.authenticate(session, token).then(
+    this.#deps.sessions.authenticate(session, token, id).then(
       () => {
-        if (wasOpen) this.#tellToken(id);
-        else welcomed();
+        if (!wasOpen) welcomed();
         this.#release();
       },
       (error: unknown) => {
@@ -225,11 +224,6 @@ class WebSocketClient implements Transport, Pinged {
         this.#release();
       },
     );
-  }
-
-  #tellToken(id: string | undefined): void {
-    const { userId, tokenExpiresAtMs } = this.#session;
-    this.#session.say({ type: "token", id, userId, tokenExpiresAtMs });
   }
 
   #release(): void {

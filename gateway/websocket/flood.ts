@@ -1,5 +1,5 @@
-// Owns: what happens to a client that talks too much: beyond its bucket frames are dropped, one error a second says so, ten
-// such seconds in a row end the connection. Pure but for the time passed in.
+// Owns: what happens to a client that talks too much: beyond its bucket frames are dropped, one error a second says so, and
+// the first of them after ten such seconds in a row ends the connection. Pure but for the time passed in.
 
 import { CONTROL_FLOOD_SECONDS } from "#core/domain/limits.ts";
 import { TokenBucket } from "#core/runtime/token-bucket.ts";
@@ -30,6 +30,6 @@ export class Flood {
     if (second === this.#second) return "drop";
     this.#inARow = second === this.#second + 1 ? this.#inARow + 1 : 1;
     this.#second = second;
-    return this.#inARow >= CONTROL_FLOOD_SECONDS ? "end" : "tell";
+    return this.#inARow > CONTROL_FLOOD_SECONDS ? "end" : "tell";
   }
 }

@@ -98,7 +98,7 @@ export class LocalGateway {
         services: [SubscriberService],
         bind: (server: Parameters<typeof gateway.bindSubscriber>[0]) => gateway.bindSubscriber(server),
       };
-      const grpc = createPublicGrpcServer({ edge, log, extra });
+      const grpc = createPublicGrpcServer({ edge, log, registry, extra });
       gateway.webSockets.attach(http.server);
       const ports = await PublicPorts.open({
         config: this.config,
