@@ -10,6 +10,7 @@ import { Supervisor } from "./supervisor.ts";
 /** Milliseconds in which a second signal is the same wish: npm passes on what the terminal already sent. */
 const SAME_SIGNAL_MS = 1_000;
 const EXIT_INTERRUPTED = 130;
+const PARENT_LOOK_MS = 500;
 
 const HANDOFF_LINE =
   "Ports:  gateways do not share the ports here; one process accepts connections and hands them over (portSharing: handoff)";
@@ -56,6 +57,20 @@ function endOnSignals(supervisor: Supervisor, drainMs: number): void {
     }
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  if (process.env["npm_lifecycle_event"] !== undefined) onShellGone(onSignal);
+}
+
+/**
+ * Between npm and this process stands a shell. A signal that npm gets alone (no terminal sends it to all) ends the
+ * shell, which tells nobody: that this process has another parent is all that is seen of it.
+ */
+function onShellGone(action: () => void): void {
+  const shell = process.ppid;
+  const look = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(look);
+    action();
+  }, PARENT_LOOK_MS).unref();
 }
 
 function say(line: string): void {
