@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { SHARD_COUNT } from "#core/domain/limits.ts";
 import type { Router, ShardMap } from "#core/domain/shard-map.ts";

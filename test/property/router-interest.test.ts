@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { INTEREST_LINGER_MS } from "#core/domain/limits.ts";
 import { parseTopicId, type TopicId } from "#core/domain/topic-id.ts";
@@ -19,7 +19,10 @@ type Step =
 const link = fc.constantFrom(...LINKS);
 const id = fc.constantFrom(...IDS);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ do: fc.constant("set" as const), link, id, count: fc.nat(3), presence: fc.nat(3) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({ do: fc.constant("set" as const), link, id, count: fc.nat(3), presence: fc.nat(3) }),
+  },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("publish" as const), id }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("unlink" as const), link }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.constantFrom(1, 999, 1_001, 2_500) }) },

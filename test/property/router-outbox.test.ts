@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Outbox } from "../../router/links/outbox.ts";
 import type { QueuedRecord } from "../../router/record.ts";
@@ -8,7 +8,12 @@ const BYTES_MAX = 1_000;
 const AGE_MS_MAX = 100;
 
 type Step =
-  | { readonly do: "push"; readonly bytes: number; readonly kind: "low" | "normal" | "evict"; readonly inFlight: number }
+  | {
+      readonly do: "push";
+      readonly bytes: number;
+      readonly kind: "low" | "normal" | "evict";
+      readonly inFlight: number;
+    }
   | { readonly do: "take"; readonly bytesMax: number }
   | { readonly do: "wait"; readonly ms: number };
 
@@ -57,7 +62,7 @@ class Model {
   }
 
   dropOld(nowMs: number): void {
-    for (const record of [...this.queue]) {
+    for (const record of this.queue) {
       if (record.atMs < nowMs - AGE_MS_MAX && record.kind !== "evict") this.#drop(record);
     }
   }
@@ -116,9 +121,23 @@ test("a full outbox lets go of Low first, then of the oldest, of evictions last,
 
 test("records that are pushed and dropped for ever behind one that stays leave no holes behind", () => {
   const outbox = new Outbox({ bytesMax: 1_000, ageMsMax: 1_000_000 }, () => undefined);
-  const evict: QueuedRecord = { framed: Buffer.alloc(900), topicId: "a.b", kind: "evict", low: false, atMs: 0, receiptId: 0 };
+  const evict: QueuedRecord = {
+    framed: Buffer.alloc(900),
+    topicId: "a.b",
+    kind: "evict",
+    low: false,
+    atMs: 0,
+    receiptId: 0,
+  };
   outbox.push(evict, 0);
-  const low: QueuedRecord = { framed: Buffer.alloc(90), topicId: "a.b", kind: "message", low: true, atMs: 0, receiptId: 0 };
+  const low: QueuedRecord = {
+    framed: Buffer.alloc(90),
+    topicId: "a.b",
+    kind: "message",
+    low: true,
+    atMs: 0,
+    receiptId: 0,
+  };
   const startedAtMs = performance.now();
   for (let index = 0; index < 200_000; index++) outbox.push(low, 0);
   expect(outbox.size).toBe(2);

@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   EvictionSchema,
@@ -184,8 +184,21 @@ test("any bytes survive as base64, and the envelope says so behind the payload",
 
 test("an eviction travels as its own message", () => {
   const bytes = toBinary(EvictionSchema, create(EvictionSchema, { userId: "alice", reason: "requested" }));
-  const common = { seq: 0, receiptId: 3, low: false, originConnectionId: "", excludeConnectionId: "", nowMs: 1, atMs: 1 };
-  const { framed } = buildRecord({ topicId: "shop.chat", kind: "evict", envelope: { kind: "bytes", bytes }, ...common });
+  const common = {
+    seq: 0,
+    receiptId: 3,
+    low: false,
+    originConnectionId: "",
+    excludeConnectionId: "",
+    nowMs: 1,
+    atMs: 1,
+  };
+  const { framed } = buildRecord({
+    topicId: "shop.chat",
+    kind: "evict",
+    envelope: { kind: "bytes", bytes },
+    ...common,
+  });
   const record = recordOf(framed);
   expect(record.kind).toBe(RecordKind.EVICT);
   expect(fromBinary(EvictionSchema, record.envelope).userId).toBe("alice");
