@@ -8,7 +8,8 @@
 //                      presenceFrame(topicId, connections, await tracker.snapshot(topicId, PRESENCE_PAGE_MAX, undefined))
 // `connections` is the total that the router confirmed with the interest (subscribed.count). The snapshot never rejects
 // and never takes longer than its deadline (200 ms); frames of the router that come meanwhile are held back by the
-// session, as messages are, so that the order is `subscribed`, `presence`, messages.
+// session, as messages are, so that the order is `subscribed`, `presence`, messages. A later frame may say `joined` of
+// somebody whom the first one lists already (the list is newer than what was on its way): clients keep a set.
 
 import type { PresenceEntry, PresenceSnapshot } from "./presence.ts";
 
