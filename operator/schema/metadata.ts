@@ -49,7 +49,9 @@ export function checkMetadata(manifest: unknown): { name: ObjectName | undefined
     if (!FIELDS.has(field)) problems.push({ path: ["metadata", field], message: "is not a field of metadata" });
   }
   for (const field of ["labels", "annotations"] as const) problems.push(...checkTexts(field, metadata[field]));
-  const { name, namespace = DEFAULT_NAMESPACE } = metadata;
+  const { name } = metadata;
+  // To kubectl null and "" are the same as nothing.
+  const namespace = (metadata["namespace"] ?? "") === "" ? DEFAULT_NAMESPACE : metadata["namespace"];
   const nameProblem = objectNameProblem(name);
   if (nameProblem !== undefined) problems.push({ path: ["metadata", "name"], message: nameProblem });
   const space = typeof namespace === "string" && namespaceProblem(namespace) === undefined ? namespace : undefined;

@@ -115,7 +115,7 @@ export class FolderTopicStore implements TopicStore {
 
   create(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
     return this.#inTurn(async () => {
-      const manifest = this.#judge(name, policy);
+      const manifest = judge(name, policy, undefined);
       const { key } = manifest;
       if (this.#topics.has(key)) throw new EarshotError("topic_exists", `Topic ${key} is there already`);
       const { httpTopicsMax, clock } = this.#options;
@@ -132,8 +132,8 @@ export class FolderTopicStore implements TopicStore {
 
   update(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
     return this.#inTurn(async () => {
-      const { key, generation, createdAtMs } = this.#httpManaged(name);
-      const manifest = this.#judge(name, policy);
+      const { key, generation, createdAtMs, policy: inForce } = this.#httpManaged(name);
+      const manifest = judge(name, policy, inForce);
       if (!isDeepStrictEqual(this.#http.topics.get(key)?.manifest.policy, policy)) {
         await this.#http.put(manifest, createdAtMs, generation + 1);
       }
@@ -257,16 +257,6 @@ export class FolderTopicStore implements TopicStore {
     for (const listener of this.#listeners) listener(key);
   }
 
-  #judge({ namespace, name }: ObjectName, policy: TopicPolicy): TopicManifest {
-    const spec = structuredClone(policyToSpec(policy));
-    const value = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata: { namespace, name }, spec };
-    const verdict = judgeTopic(value, (key) => this.#topics.get(key)?.policy);
-    if (verdict.ok) return verdict.manifest;
-    const [problem] = verdict.problems;
-    const sentence = problem === undefined ? "the Topic is wrong" : formatProblem(problem);
-    throw new EarshotError(problem?.path[0] === "metadata" ? "topic_name_invalid" : "invalid_request", sentence);
-  }
-
   #httpManaged({ namespace, name }: ObjectName): StoredTopic {
     const key = `${namespace}.${name}`;
     const topic = this.#topics.get(key);
@@ -282,6 +272,17 @@ export class FolderTopicStore implements TopicStore {
     this.#mutation = done.catch(() => undefined);
     return done;
   }
+}
+
+/** Throws topic_name_invalid, invalid_request. */
+function judge({ namespace, name }: ObjectName, policy: TopicPolicy, inForce: TopicPolicy | undefined): TopicManifest {
+  const spec = structuredClone(policyToSpec(policy));
+  const value = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata: { namespace, name }, spec };
+  const verdict = judgeTopic(value, () => inForce);
+  if (verdict.ok) return verdict.manifest;
+  const [problem] = verdict.problems;
+  const sentence = problem === undefined ? "the Topic is wrong" : formatProblem(problem);
+  throw new EarshotError(problem?.path[0] === "metadata" ? "topic_name_invalid" : "invalid_request", sentence);
 }
 
 function toClaim(key: string, entry: LedgerEntry | undefined): Claim | undefined {

@@ -7,7 +7,7 @@ import { ScriptedMember } from "./scripted-member.ts";
 const running: (() => Promise<void>)[] = [];
 
 afterEach(async () => {
-  for (const close of running.splice(0).reverse()) await close();
+  for (const close of running.splice(0).toReversed()) await close();
 });
 
 /** Starts an operator and nothing else; ended after the test. */

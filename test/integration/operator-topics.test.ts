@@ -2,6 +2,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync
 import { join as joinPath } from "node:path";
 import { expect, test } from "vitest";
 import type { TestFleet } from "../harness/fleet.ts";
+import { holds } from "../harness/holds.ts";
 import { join, startOperator } from "../harness/operator-alone.ts";
 import { until } from "../harness/until.ts";
 
@@ -89,8 +90,7 @@ test("a half-written file is not told of, and its Topics stay as they were until
   const file = joinPath(fleet.topicsFolder, "topics-0.yaml");
   const half = whole.indexOf("blishOnly");
   writeFileSync(file, whole.slice(0, half));
-  await new Promise((resolve) => setTimeout(resolve, 120));
-  expect(gateway.topics.get("shop.a")?.policy.permissions).toBe("Public");
+  await holds(() => gateway.topics.get("shop.a")?.policy.permissions === "Public", "the Topic stays", 120);
   appendFileSync(file, whole.slice(half));
   await until(() => gateway.topics.get("shop.a")?.policy.channels === "Dynamic", "the whole is in force");
   expect(gateway.topics.get("shop.a")?.policy.permissions).toBe("PublishOnly");
@@ -154,7 +154,9 @@ test("every kind of mistake is named: another kind, an unknown field, no name, a
   fleet.writeTopics("m5.yaml", `${head}metadata: {name: x}\nspec: {a: b\n`);
   expect(await notice(fleet, "m5.yaml")).toContain("the document is not YAML");
   fleet.writeTopics("m6.yaml", `${head}metadata: {name: ${"x".repeat(190)}}\n`);
-  expect(await notice(fleet, "m6.yaml")).toContain("m6.yaml line 3: metadata.name is wrong: a Topic's name has at most 189");
+  expect(await notice(fleet, "m6.yaml")).toContain(
+    "m6.yaml line 3: metadata.name is wrong: a Topic's name has at most 189",
+  );
   const metrics = await fleet.metrics("operator-0");
   expect(metrics).toMatch(/earshot_operator_rejected_manifests\{role="operator"\} 6/);
   expect(metrics).toMatch(/earshot_operator_topics\{role="operator"\} 1/);
