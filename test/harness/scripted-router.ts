@@ -89,7 +89,13 @@ export class ScriptedRouter {
   }
 
   answerHeld(): void {
-    for (const { call, publish } of this.held.splice(0)) this.#outcomes(call, [this.#answerTo(publish)]);
+    const answers = new Map<Call, Outcome[]>();
+    for (const { call, publish } of this.held.splice(0)) {
+      const outcomes = answers.get(call) ?? [];
+      answers.set(call, outcomes);
+      outcomes.push(this.#answerTo(publish));
+    }
+    for (const [call, outcomes] of answers) this.#outcomes(call, outcomes);
   }
 
   drain(): void {
