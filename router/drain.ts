@@ -16,7 +16,7 @@ export interface DrainView {
 }
 
 /** Milliseconds without a publish after which nobody sends here any more: everybody was told, and answers take less. */
-export const PUBLISHES_IDLE_MS = 500;
+const PUBLISHES_IDLE_MS = 500;
 
 /** Milliseconds between looks. */
 const LOOK_MS = 25;

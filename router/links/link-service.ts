@@ -21,7 +21,7 @@ import { Link, type LinkCall } from "./link.ts";
 import type { Receipts } from "./receipts.ts";
 import { frameBytes } from "./wire.ts";
 
-export const LINK_PROTOCOL_VERSION = 1;
+const LINK_PROTOCOL_VERSION = 1;
 
 export interface RouterSelf {
   readonly incarnation: string;

@@ -10,7 +10,7 @@ import type { TopicEntry } from "../interest.ts";
 import { countFrame, membersFrame } from "./envelope.ts";
 
 /** Milliseconds between two presence frames of a topic. */
-export const PRESENCE_INTERVAL_MS = 1_000;
+const PRESENCE_INTERVAL_MS = 1_000;
 
 /** Frames built in one sweep: a few milliseconds; the others come in the next. */
 const FRAMES_PER_SWEEP = 2_000;

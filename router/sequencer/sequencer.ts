@@ -21,9 +21,8 @@ import type { SpokenMemory } from "../spoken-memory.ts";
 import type { DropCause, RouterStats } from "../stats.ts";
 import type { Warmth } from "../warmth.ts";
 import type { BatchWindows, RecordTaker } from "./batch-windows.ts";
-import { buildRecord } from "./build-record.ts";
+import { bareRecord, type MessageOrder, messageRecord, type Stamp } from "./records.ts";
 import type { Drops } from "./drops.ts";
-import { envelopeHead } from "./envelope.ts";
 import type { PresenceFrames } from "./presence.ts";
 import type { RateLimits } from "./rate-limits.ts";
 
@@ -48,8 +47,6 @@ export type Sequenced =
   | { readonly kind: "done"; readonly result: PublishResult }
   /** Nothing was done. */
   | { readonly kind: "refused"; readonly code: Code | typeof WRONG_ROUTER };
-
-type MessageOrder = Extract<PublishOrder, { kind: "message" }>;
 
 const WRONG: Sequenced = { kind: "refused", code: "wrong_router" };
 const NOTHING: Readonly<Record<string, number>> = {};
@@ -80,18 +77,8 @@ export class Sequencer<Link extends RecordTaker> {
   /** A presence frame that is due: goes to the links where somebody asked for presence. */
   emitPresence(entry: TopicEntry<Link>, frame: string): void {
     const { clock, stats } = this.#deps;
-    const record = buildRecord({
-      topicId: entry.id,
-      kind: "presence",
-      envelope: { kind: "text", text: frame },
-      seq: entry.seq,
-      receiptId: 0,
-      low: false,
-      originConnectionId: "",
-      excludeConnectionId: "",
-      nowMs: clock.now(),
-      atMs: clock.monotonic(),
-    });
+    const stamp = { seq: entry.seq, nowMs: clock.now(), atMs: clock.monotonic() };
+    const record = bareRecord(entry.id, { kind: "presence", frame }, stamp, 0);
     stats.presenceFrames += 1;
     for (let index = 0; index < entry.links.length; index++) {
       if ((entry.presenceCounts[index] ?? 0) > 0) entry.links[index]?.push(record);
@@ -99,46 +86,34 @@ export class Sequencer<Link extends RecordTaker> {
   }
 
   #message(order: MessageOrder, entry: TopicEntry<Link> | undefined): Sequenced | Promise<Sequenced> {
-    const { clock, counter, rateLimits, stats, topic } = this.#deps;
+    const { clock, counter, rateLimits, receipts, stats, topic } = this.#deps;
     const atMs = clock.monotonic();
     if (entry === undefined || entry.total === 0) return this.#unheard(order, entry, atMs);
     const policy = topic(entry.topicKey)?.policy;
     if (policy !== undefined && !rateLimits.take(entry.id, entry, policy.maxPublishesPerSecond, atMs)) {
       return this.#rateLimited(entry.id);
     }
-    const nowMs = clock.now();
     counter.last += 1;
     entry.seq += 1;
     entry.spokenAtMs = atMs;
     stats.messages += 1;
     stats.messageBytes += order.payload.length;
-    const messageId = `${this.#deps.incarnation}-${counter.last}`;
-    const { topicId, publisherId, payload, binary, originConnectionId, excludeConnectionId } = order;
     const windowMs = policy?.batchWindowMilliseconds ?? 0;
-    const make = (receiptId: number): QueuedRecord =>
-      buildRecord({
-        topicId,
-        kind: "message",
-        envelope: {
-          kind: "message",
-          head: envelopeHead({ topicId, messageId, seq: entry.seq, publisherId, nowMs }),
-          payload,
-          binary,
-        },
-        seq: entry.seq,
-        receiptId,
-        low: (order.priority ?? policy?.priority) === "Low",
-        originConnectionId,
-        excludeConnectionId,
-        nowMs,
-        atMs,
-      });
-    if (order.receipt === "gateway" && !this.#deps.receipts.full) {
-      return this.#withReceipt(entry, windowMs, (receiptId) => this.#hand(entry, make(receiptId), windowMs)).then(
-        (totals) => this.#receiptResult(entry.id, messageId, totals),
-      );
+    const stamp: Stamp = {
+      messageId: `${this.#deps.incarnation}-${counter.last}`,
+      seq: entry.seq,
+      low: (order.priority ?? policy?.priority) === "Low",
+      nowMs: clock.now(),
+      atMs,
+    };
+    if (order.receipt === "gateway" && !receipts.full) {
+      return this.#withReceipt(entry, windowMs, (receiptId) => {
+        this.#hand(entry, messageRecord(order, stamp, receiptId), windowMs);
+      }).then((totals) => this.#receiptResult(entry.id, stamp.messageId, totals));
     }
-    return this.#interestResult(entry.id, messageId, this.#hand(entry, make(0), windowMs));
+    const handed = this.#hand(entry, messageRecord(order, stamp, 0), windowMs);
+    if (handed > 0) return done({ messageId: stamp.messageId, deliveredTo: handed });
+    return this.#dropped(entry.id, stamp.messageId, { reason: "backpressure", exact: false, notDelivered: NOTHING });
   }
 
   /** Hands a record to every link, at once or when its window ends; answers how many subscriptions those have. */
@@ -164,11 +139,6 @@ export class Sequencer<Link extends RecordTaker> {
     return new Promise((resolve) => {
       hand(receipts.open(due, clock.monotonic() + windowMs + RECEIPT_WAIT_MS, resolve));
     });
-  }
-
-  #interestResult(id: string, messageId: string, handed: number): Sequenced {
-    if (handed > 0) return done({ messageId, deliveredTo: handed, exact: false });
-    return this.#dropped(id, messageId, { reason: "backpressure", exact: false, notDelivered: NOTHING });
   }
 
   #receiptResult(id: string, messageId: string, { written, notWritten, exact }: ReceiptTotals): Sequenced {
@@ -222,18 +192,8 @@ export class Sequencer<Link extends RecordTaker> {
     if (receipts.full) return { kind: "refused", code: "backpressure" };
     const bytes = toBinary(EvictionSchema, evictionToProto(eviction));
     const hand = (receiptId: number): void => {
-      const record = buildRecord({
-        topicId: entry.id,
-        kind: "evict",
-        envelope: { kind: "bytes", bytes },
-        seq: entry.seq,
-        receiptId,
-        low: false,
-        originConnectionId: "",
-        excludeConnectionId: "",
-        nowMs: clock.now(),
-        atMs: clock.monotonic(),
-      });
+      const stamp = { seq: entry.seq, nowMs: clock.now(), atMs: clock.monotonic() };
+      const record = bareRecord(entry.id, { kind: "evict", bytes }, stamp, receiptId);
       for (const link of entry.links) link.push(record);
     };
     return this.#withReceipt(entry, 0, hand).then(({ written, exact }) => done({ deliveredTo: written, exact }));
