@@ -114,7 +114,12 @@ function shareErrors(app: FastifyInstance, { log }: HttpDeps, routes: RouteTable
     return sendProblem(reply, problem);
   });
   app.setNotFoundHandler((request, reply) => {
-    const allowed = routes.methodsOf(request.raw.url ?? "");
+    const url = request.raw.url ?? "";
+    if (/^\/ws\/subscribe(\?|$)/.test(url)) {
+      const headers = { upgrade: "websocket", connection: "upgrade" };
+      return sendProblem(reply, protocolProblem(426, "this path speaks WebSocket", headers));
+    }
+    const allowed = routes.methodsOf(url);
     if (allowed.length === 0 || allowed.includes(request.method)) {
       return sendProblem(
         reply,

@@ -28,19 +28,22 @@ export function checkContentType(contentType: string | undefined, contentEncodin
   }
 }
 
-/** Reads a whole body. Throws message_too_large beyond `limitBytes`. */
+/** Reads a whole body. Throws message_too_large beyond `limitBytes`, invalid_request when it ends before its time. */
 export async function readBody(stream: IncomingMessage, limitBytes: number): Promise<Buffer> {
   const announced = Number(stream.headers["content-length"] ?? 0);
   if (announced > limitBytes + DISCARDED_BYTES_MAX) throw tooLarge(limitBytes);
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes <= limitBytes) chunks.push(chunk);
-    else {
-      chunks.length = 0;
-      if (bytes > limitBytes + DISCARDED_BYTES_MAX) throw tooLarge(limitBytes);
+  try {
+    // Leaving the loop early must leave the connection, which the answer still needs.
+    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes <= limitBytes) chunks.push(chunk);
+      else chunks.length = 0;
+      if (bytes > limitBytes + DISCARDED_BYTES_MAX) break;
     }
+  } catch (error) {
+    throw new EarshotError("invalid_request", "the body ended before its time", { cause: error });
   }
   if (bytes > limitBytes) throw tooLarge(limitBytes);
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);

@@ -1,7 +1,7 @@
 // Owns: node:http's server as fastify needs it, hardened: small headers, and whoever is slow to send a request is cut
 // off. What HTTP itself refuses, before there is a request, is a problem too.
 
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyServerFactoryHandler } from "fastify";
 import { PROBLEM_TYPE, type Problem, protocolProblem } from "./problem.ts";
@@ -48,7 +48,7 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
   }
   const { status, body } = clientErrorProblem(error.code);
   socket.end(
-    `HTTP/1.1 ${status} \r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `connection: close\r\ncache-control: no-store\r\n\r\n${body}`,
   );
 }

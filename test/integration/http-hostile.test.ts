@@ -2,15 +2,18 @@
 
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { createRegistry, type Registry } from "#core/runtime/metrics.ts";
 import { type Door, listen, openDoor } from "../harness/http-door.ts";
 import { until } from "../harness/until.ts";
 
 let door: Door;
+let registry: Registry;
 let listener: Awaited<ReturnType<typeof listen>>;
 const sockets: Socket[] = [];
 
 beforeEach(async () => {
-  door = await openDoor();
+  registry = createRegistry("gateway");
+  door = await openDoor({ registry });
   listener = await listen(door);
 });
 afterEach(async () => {
@@ -179,6 +182,15 @@ test("a client that goes away in the middle of its body harms nobody", async () 
   }
   await stillServes();
   expect(door.state.asked.publishes).toEqual([]);
+  await until(async () => (await registry.metrics()).includes('status="200"'), "an answer is counted");
+  expect(await registry.metrics()).not.toContain('status="500"');
+});
+
+test("the path of WebSockets says what it speaks", async () => {
+  const answer = await get("/ws/subscribe?token=secret");
+  expect([answer.status, answer.body["code"]]).toEqual([426, "invalid_request"]);
+  expect(answer.head).toMatch(/upgrade: websocket/i);
+  expect(JSON.stringify(answer.body)).not.toContain("secret");
 });
 
 test("requests after each other on one connection are answered in order", async () => {

@@ -15,7 +15,7 @@ const DESCRIPTION = [
   "Ephemeral publish/subscribe: whoever is within earshot when a message is spoken hears it; nobody else ever will.",
   "Errors are problem details (RFC 9457) with a stable `code`; `retryable: true` always means safe to repeat.",
   "Before a call is understood HTTP itself may refuse it with the code `invalid_request` and the status 400 (not HTTP),",
-  "404 (no such path), 405 (with `Allow`), 408 (too slow) or 431 (headers too large).",
+  "404 (no such path), 405 (with `Allow`), 408 (too slow), 426 (a WebSocket) or 431 (headers too large).",
   "Bodies are JSON, whatever of application/json, text/plain, application/x-www-form-urlencoded or nothing at all",
   "Content-Type says; another type is 422 `invalid_request`. Unknown fields are refused by name.",
 ].join(" ");
