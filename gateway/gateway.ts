@@ -51,7 +51,7 @@ export function createGateway(options: GatewayOptions) {
   const topics = new LocalTopics();
   const fanOut = new FanOut(clock, metrics);
   const wheel = new Wheel(clock);
-  const admission = new Admission(config, clock);
+  const admission = new Admission(config, clock, metrics);
   const listener: UpstreamListener = {
     confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
     routersChanged: () => subscribing.routersChanged(),

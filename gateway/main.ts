@@ -11,7 +11,7 @@ import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { ConfigError, loadConfig } from "#core/runtime/config.ts";
 import { newIncarnation } from "#core/runtime/incarnation.ts";
 import { Lifecycle } from "#core/runtime/lifecycle.ts";
-import { createLog } from "#core/runtime/log.ts";
+import { createLog, type Log } from "#core/runtime/log.ts";
 import { createRegistry } from "#core/runtime/metrics.ts";
 import { onParentGone, tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
@@ -26,14 +26,11 @@ import { createPresence } from "./presence/create-presence.ts";
 /** Milliseconds between looks whether this gateway is warm. */
 const WARM_LOOK_MS = 10;
 
-async function start(config: Config): Promise<void> {
+async function start(config: Config, incarnation: string, log: Log, lifecycle: Lifecycle): Promise<void> {
   const clock = SYSTEM_CLOCK;
-  const incarnation = newIncarnation();
-  const name = config.name === "" ? "gateway-0" : config.name;
-  const self = { incarnation, name, node: config.node, zone: config.zone };
-  const log = createLog(config.logLevel, { role: "gateway", name, incarnation });
+  const { name, node, zone } = config;
+  const self = { incarnation, name, node, zone };
   const registry = createRegistry("gateway");
-  const lifecycle = new Lifecycle(log);
   lifecycle.handleSignals(config.drain);
   onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
   const { peerSecret } = config;
@@ -118,7 +115,7 @@ async function start(config: Config): Promise<void> {
     drain: async (deadlineMs) => {
       await ports.close();
       http.server.closeIdleConnections();
-      await gateway.sessions.drain(deadlineMs);
+      await Promise.all([gateway.sessions.drain(deadlineMs), grpc.drain(deadlineMs)]);
     },
     close: () => ports.close(),
   });
@@ -130,8 +127,8 @@ async function start(config: Config): Promise<void> {
     // Nobody dials a gateway.
     grpc: "none",
     probes: addressOf(config.internalHost, probes.port),
-    node: config.node,
-    zone: config.zone,
+    node,
+    zone,
   });
   lifecycle.own("announcement", announced);
   listening = true;
@@ -144,12 +141,28 @@ function addressOf(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-try {
-  await start(loadConfig("gateway", { argv: process.argv.slice(2), env: process.env }).config);
-} catch (error) {
+/** Tells why this gateway cannot start: to its parent, to whoever reads the terminal. */
+function tellCannotStart(error: unknown): void {
   if (!(error instanceof ConfigError)) throw error;
   tellParent({ type: "cannotStart", text: error.message });
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 2;
+}
+
+try {
+  const { config } = loadConfig("gateway", { argv: process.argv.slice(2), env: process.env });
+  const incarnation = newIncarnation();
+  const name = config.name === "" ? "gateway-0" : config.name;
+  const log = createLog(config.logLevel, { role: "gateway", name, incarnation });
+  const lifecycle = new Lifecycle(log);
+  try {
+    await start({ ...config, name }, incarnation, log, lifecycle);
+  } catch (error) {
+    tellCannotStart(error);
+    await lifecycle.stop(0);
+    process.disconnect?.();
+  }
+} catch (error) {
+  tellCannotStart(error);
   process.disconnect?.();
 }

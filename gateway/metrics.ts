@@ -6,6 +6,7 @@ import { Counter, Gauge, Histogram, type Registry, readGauge } from "#core/runti
 import { ENCODING_NAMES, type Encoding } from "./fanout/encoding.ts";
 import type { FanOut, FanOutMetrics } from "./fanout/fan-out.ts";
 import type { LocalTopics } from "./fanout/local-topics.ts";
+import type { AdmissionMetrics } from "./sessions/admission.ts";
 import type { OutboxTotals } from "./sessions/outbox.ts";
 import type { SessionsMetrics } from "./sessions/sessions.ts";
 import type { SubscribingMetrics } from "./sessions/subscribing.ts";
@@ -14,7 +15,9 @@ import type { Upstream } from "./upstream/upstream.ts";
 /** Seconds: a slice is 2 ms; what is far above it held the event loop. */
 const SLICE_BUCKETS = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1];
 
-export class GatewayMetrics implements FanOutMetrics, SessionsMetrics, SubscribingMetrics, OutboxTotals {
+export class GatewayMetrics
+  implements FanOutMetrics, SessionsMetrics, SubscribingMetrics, AdmissionMetrics, OutboxTotals
+{
   queuedBytes = 0;
   readonly #registry: Registry;
   readonly #connections: Gauge;
@@ -58,7 +61,7 @@ export class GatewayMetrics implements FanOutMetrics, SessionsMetrics, Subscribi
     });
     this.#gaps = new Counter({
       name: "earshot_gateway_gaps_total",
-      help: "Topics whose subscribers were told of a gap, by reason; for late_interest and slow_consumer, subscriptions.",
+      help: "Gaps by reason: messages for slow_consumer, subscriptions for late_interest, else topics whose subscribers were told.",
       labelNames: ["reason"],
       registers,
     });
@@ -106,6 +109,7 @@ export class GatewayMetrics implements FanOutMetrics, SessionsMetrics, Subscribi
 
   dropped(rule: SlowConsumer, count: number): void {
     this.#dropped.inc({ rule }, count);
+    if (rule !== "Disconnect") this.#gaps.inc({ reason: "slow_consumer" }, count);
   }
 
   slice(seconds: number): void {
@@ -116,7 +120,7 @@ export class GatewayMetrics implements FanOutMetrics, SessionsMetrics, Subscribi
     this.#gaps.inc({ reason });
   }
 
-  refused(limit: string): void {
+  refused(limit: "connections" | "address" | "rate" | "user"): void {
     this.#refused.inc({ limit });
   }
 }

@@ -11,18 +11,24 @@ export type AdmissionLimits = Pick<
   "connectionsMax" | "connectionsPerAddress" | "connectionsPerPrincipal" | "upgradesPerSecond"
 >;
 
+export interface AdmissionMetrics {
+  refused(limit: "connections" | "address" | "rate" | "user"): void;
+}
+
 /** Seconds after which a refused client may try again: its own backoff spreads it further. */
 export const RETRY_AFTER_SECONDS = 2;
 
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #clock: Clock;
+  readonly #metrics: AdmissionMetrics;
   readonly #rate: TokenBucket;
   readonly #byAddress = new Map<string, number>();
   readonly #byUser = new Map<string, number>();
   #connections = 0;
 
-  constructor(limits: AdmissionLimits, clock: Clock) {
+  constructor(limits: AdmissionLimits, clock: Clock, metrics: AdmissionMetrics) {
+    this.#metrics = metrics;
     this.#limits = limits;
     this.#clock = clock;
     this.#rate = new TokenBucket(limits.upgradesPerSecond, limits.upgradesPerSecond * 2, clock.monotonic());
@@ -31,13 +37,16 @@ export class Admission {
   /** Takes a place for a connection. Throws overloaded, rate_limited (for its address). */
   enter(address: string): void {
     if (this.#connections >= this.#limits.connectionsMax) {
+      this.#metrics.refused("connections");
       throw new EarshotError("overloaded", "this gateway holds as many connections as it may");
     }
     const { connectionsPerAddress } = this.#limits;
     if (connectionsPerAddress > 0 && (this.#byAddress.get(address) ?? 0) >= connectionsPerAddress) {
+      this.#metrics.refused("address");
       throw new EarshotError("rate_limited", `an address holds at most ${connectionsPerAddress} connections here`);
     }
     if (!this.#rate.take(this.#clock.monotonic())) {
+      this.#metrics.refused("rate");
       throw new EarshotError("overloaded", "too many new connections at once");
     }
     this.#connections += 1;
@@ -54,6 +63,7 @@ export class Admission {
     const { connectionsPerPrincipal } = this.#limits;
     if (connectionsPerPrincipal === 0) return;
     if ((this.#byUser.get(userId) ?? 0) >= connectionsPerPrincipal) {
+      this.#metrics.refused("user");
       throw new EarshotError("rate_limited", `a user holds at most ${connectionsPerPrincipal} connections here`);
     }
     add(this.#byUser, userId, 1);

@@ -135,7 +135,8 @@ describe("admission", () => {
   const limits = { connectionsMax: 3, connectionsPerAddress: 2, connectionsPerPrincipal: 1, upgradesPerSecond: 100 };
 
   it("takes connections up to each limit and refuses one past it", () => {
-    const admission = new Admission(limits, new HandClock());
+    const refused: string[] = [];
+    const admission = new Admission(limits, new HandClock(), { refused: (limit) => refused.push(limit) });
     admission.enter("a");
     admission.enter("a");
     expect(() => admission.enter("a")).toThrow(/an address holds at most 2/);
@@ -147,11 +148,14 @@ describe("admission", () => {
     expect(() => admission.enterUser("alice")).toThrow(/a user holds at most 1/);
     admission.leaveUser("alice");
     admission.enterUser("alice");
+    expect(refused).toEqual(["address", "connections", "user"]);
   });
+
+  const ignored = { refused: () => undefined };
 
   it("takes as many at once as two seconds allow, and one more only later", () => {
     const clock = new HandClock();
-    const admission = new Admission({ ...limits, connectionsMax: 1_000, connectionsPerAddress: 0 }, clock);
+    const admission = new Admission({ ...limits, connectionsMax: 1_000, connectionsPerAddress: 0 }, clock, ignored);
     for (let count = 0; count < 200; count++) admission.enter("a");
     expect(() => admission.enter("a")).toThrow(/too many new connections/);
     clock.advance(10);
