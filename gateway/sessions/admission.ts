@@ -15,9 +15,6 @@ export interface AdmissionMetrics {
   refused(limit: "connections" | "address" | "rate" | "user"): void;
 }
 
-/** Seconds after which a refused client may try again: its own backoff spreads it further. */
-export const RETRY_AFTER_SECONDS = 2;
-
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #clock: Clock;
@@ -34,7 +31,7 @@ export class Admission {
     this.#rate = new TokenBucket(limits.upgradesPerSecond, limits.upgradesPerSecond * 2, clock.monotonic());
   }
 
-  /** Takes a place for a connection. Throws overloaded, rate_limited (for its address). */
+  /** Takes a place for a connection. Throws overloaded. */
   enter(address: string): void {
     if (this.#connections >= this.#limits.connectionsMax) {
       this.#metrics.refused("connections");
@@ -43,7 +40,7 @@ export class Admission {
     const { connectionsPerAddress } = this.#limits;
     if (connectionsPerAddress > 0 && (this.#byAddress.get(address) ?? 0) >= connectionsPerAddress) {
       this.#metrics.refused("address");
-      throw new EarshotError("rate_limited", `an address holds at most ${connectionsPerAddress} connections here`);
+      throw new EarshotError("overloaded", `an address holds at most ${connectionsPerAddress} connections here`);
     }
     if (!this.#rate.take(this.#clock.monotonic())) {
       this.#metrics.refused("rate");
@@ -58,13 +55,13 @@ export class Admission {
     if (this.#limits.connectionsPerAddress > 0) add(this.#byAddress, address, -1);
   }
 
-  /** Takes a place for one more connection of a proven user. Throws rate_limited. */
+  /** Takes a place for one more connection of a proven user. Throws overloaded. */
   enterUser(userId: string): void {
     const { connectionsPerPrincipal } = this.#limits;
     if (connectionsPerPrincipal === 0) return;
     if ((this.#byUser.get(userId) ?? 0) >= connectionsPerPrincipal) {
       this.#metrics.refused("user");
-      throw new EarshotError("rate_limited", `a user holds at most ${connectionsPerPrincipal} connections here`);
+      throw new EarshotError("overloaded", `a user holds at most ${connectionsPerPrincipal} connections here`);
     }
     add(this.#byUser, userId, 1);
   }

@@ -108,7 +108,7 @@ export class Sessions implements Component {
 
   /**
    * Proves who a connection is, and takes that in: `welcome` for a new one, else a change of who it is. A token of
-   * undefined is anonymous. Throws unauthenticated, token_expired, rate_limited; the connection then is as it was.
+   * undefined is anonymous. Throws unauthenticated, token_expired, overloaded, rate_limited; the connection then is as it was.
    */
   async authenticate(session: Session, token: string | undefined, id?: string): Promise<void> {
     const principal = await this.#options.edge.authenticate(token, session.address);
@@ -117,7 +117,7 @@ export class Sessions implements Component {
 
   /**
    * Takes in a principal that was proven; `id` is that of the frame it came with, which is answered. Throws
-   * unauthenticated (no anonymous access), rate_limited.
+   * unauthenticated (no anonymous access), overloaded.
    */
   admit(session: Session, principal: Principal, id?: string): void {
     if (session.state === "ended") return;

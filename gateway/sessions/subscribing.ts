@@ -87,15 +87,18 @@ export class Subscribing implements Component {
 
   unsubscribe(session: Session, topicId: string, id: string | undefined): void {
     const subscription = session.subscriptions.get(topicId);
-    if (subscription !== undefined) this.#remove(session, subscription);
-    session.say({ type: "unsubscribed", id, topicId, reason: "requested" });
+    const unanswered = subscription === undefined ? [] : this.#remove(session, subscription);
+    for (const asked of [...unanswered, id])
+      session.say({ type: "unsubscribed", id: asked, topicId, reason: "requested" });
   }
 
   /** Ends a subscription from this side. */
   end(session: Session, subscription: Subscription, reason: UnsubscribeReason): void {
     if (subscription.state === "ended") return;
-    this.#remove(session, subscription);
-    session.say({ type: "unsubscribed", id: undefined, topicId: subscription.topic.id, reason });
+    const unanswered = this.#remove(session, subscription);
+    for (const id of unanswered.length === 0 ? [undefined] : unanswered) {
+      session.say({ type: "unsubscribed", id, topicId: subscription.topic.id, reason });
+    }
   }
 
   /** Forgets everything of a session that has ended. */
@@ -319,15 +322,18 @@ export class Subscribing implements Component {
     }
   }
 
-  #remove(session: Session, subscription: Subscription): void {
-    if (subscription.state === "ended") return;
+  /** Takes it out of everything; returns the ids of requests for it that were not answered yet. */
+  #remove(session: Session, subscription: Subscription): readonly (string | undefined)[] {
+    if (subscription.state === "ended") return [];
     const { topic, state } = subscription;
     const { presence, topics, upstream } = this.#options;
     const granted = state !== "asked";
     subscription.state = "ended";
     subscription.kept = undefined;
     session.subscriptions.delete(topic.id);
-    if (this.#asked.delete(subscription)) topic.asked?.delete(subscription);
+    const unanswered = this.#asked.get(subscription)?.ids ?? [];
+    this.#asked.delete(subscription);
+    topic.asked?.delete(subscription);
     topic.introduced(subscription);
     topic.part(subscription);
     topic.interested -= 1;
@@ -336,5 +342,6 @@ export class Subscribing implements Component {
     upstream.changed(topic);
     if (topic.interested === 0) topics.forget(topic);
     this.#options.metrics.subscriptions(-1);
+    return unanswered;
   }
 }

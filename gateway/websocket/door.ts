@@ -6,14 +6,14 @@ import type { IncomingMessage, Server } from "node:http";
 import type { BlockList, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
-import { CODES } from "#core/domain/codes.ts";
 import { BODY_OVERHEAD_BYTES } from "#core/domain/limits.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { clientAddress } from "../http/client-address.ts";
 import { tokenOf } from "../http/identify.ts";
-import { type Admission, RETRY_AFTER_SECONDS } from "../sessions/admission.ts";
+import { PROBLEM_TYPE, type Problem, problemOf, protocolProblem } from "../http/problem.ts";
+import type { Admission } from "../sessions/admission.ts";
 import { readUrlSubscriptions } from "../sessions/url-subscriptions.ts";
 import { type ClientDeps, serveWebSocket, type UpgradeRequest } from "./client.ts";
 
@@ -86,23 +86,23 @@ export class WebSocketDoor implements Component {
     socket.on("error", destroy);
     const url = URL.parse(request.url ?? "", "http://gateway");
     if (url === null || url.pathname !== PATH) {
-      refuse(socket, 404, `WebSockets are at ${PATH}`);
+      refuse(socket, protocolProblem(404, `WebSockets are at ${PATH}`));
       return;
     }
     const { admission, trusted, allowedOrigins, client } = this.#deps;
     const address = clientAddress(request.socket.remoteAddress, request.headers["x-forwarded-for"], trusted);
     if (!originAllowed(request.headers.origin, allowedOrigins)) {
-      refuse(socket, 403, "this origin may not connect");
+      refuse(socket, problemOf(new EarshotError("forbidden", "this origin may not connect"), false));
       return;
     }
     if (this.#closed || client.sessions.draining) {
-      refuse(socket, 503, CODES.draining.meaning);
+      refuse(socket, problemOf(new EarshotError("draining"), false));
       return;
     }
     try {
       admission.enter(address);
     } catch (error) {
-      refuse(socket, 503, error instanceof EarshotError ? error.message : CODES.overloaded.meaning);
+      refuse(socket, problemOf(error, false));
       return;
     }
     // The place is given back by the session's end, or here when there never is one.
@@ -165,11 +165,13 @@ function destroy(this: Socket): void {
 }
 
 /** Answers an upgrade that does not take place, and ends the connection. */
-function refuse(socket: Socket, status: number, detail: string): void {
-  const retry = status === 503 ? `retry-after: ${RETRY_AFTER_SECONDS}\r\n` : "";
-  const body = `${JSON.stringify({ status, detail })}\n`;
-  const type = "application/problem+json; charset=utf-8";
-  socket.end(
-    `HTTP/1.1 ${status} \r\nconnection: close\r\ncontent-type: ${type}\r\n${retry}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
+function refuse(socket: Socket, { status, headers, body }: Problem): void {
+  const all = {
+    connection: "close",
+    "content-type": PROBLEM_TYPE,
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} \r\n${lines.join("")}\r\n${body}`);
 }

@@ -190,6 +190,19 @@ describe("subscribing", () => {
     await gateway.router.interest("default.demo:1", 0);
   });
 
+  it("taken back before it was granted answers both requests", async () => {
+    const gateway = await open();
+    const client = await connect(gateway);
+    gateway.router.confirms = false;
+    client.send({ type: "subscribe", id: "1", topic_id: TOPIC });
+    client.send({ type: "unsubscribe", id: "2", topic_id: TOPIC });
+    await client.frames.next({ type: "unsubscribed", id: "2" });
+    expect(client.frames.all.slice(1).map((frame) => [frame.type, frame["id"]])).toEqual([
+      ["unsubscribed", "1"],
+      ["unsubscribed", "2"],
+    ]);
+  });
+
   it("with echo false spares a client what it said itself, and exclude whom it names", async () => {
     const gateway = await open();
     const speaker = await connect(gateway, { topics: [TOPIC], query: "echo=false" });
@@ -458,6 +471,30 @@ describe("bad input", () => {
     const told = client.frames.of("error").map((frame) => frame["code"]);
     expect(new Set(told)).toEqual(new Set(["rate_limited"]));
     expect(told.length).toBe(10);
+  });
+});
+
+describe("a connection that is old", () => {
+  it("is told to open a new one, and when the old one ends", async () => {
+    const gateway = await open({ connectionMaxAge: 1_000 });
+    const startMs = performance.now();
+    const client = await connect(gateway);
+    const reconnect = await client.frames.next({ type: "reconnect" });
+    expect(performance.now() - startMs).toBeGreaterThan(700);
+    expect(performance.now() - startMs).toBeLessThan(2_500);
+    expect(reconnect["delay_ms"]).toBeLessThanOrEqual(5_000);
+    expect(reconnect["closes_in_ms"]).toBe((reconnect["delay_ms"] as number) + 10_000);
+  });
+});
+
+describe("a user with many connections", () => {
+  it("is told that one more is too many, and closed 1013", async () => {
+    const gateway = await open({ connectionsPerPrincipal: 1 });
+    await connect(gateway, { token: tokenOf({ sub: "alice" }) });
+    await connect(gateway, { token: tokenOf({ sub: "bob" }) });
+    const second = connectBare(gateway, { token: tokenOf({ sub: "alice" }) });
+    expect((await second.closed).code).toBe(1013);
+    expect(second.frames.all).toMatchObject([{ type: "error", code: "overloaded", retryable: true }]);
   });
 });
 
