@@ -24,7 +24,9 @@ export const BATCH_RECORD = lengthTag(2);
 
 export function varintSize(value: number): number {
   let size = 1;
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size += 1;
+  let rest = value;
+  for (; rest > 0x7fff_ffff; rest = Math.floor(rest / 0x80)) size += 1;
+  for (; rest >= 0x80; rest >>>= 7) size += 1;
   return size;
 }
 
@@ -32,9 +34,14 @@ export function varintSize(value: number): number {
 export function writeVarint(target: Uint8Array, at: number, value: number): number {
   let rest = value;
   let index = at;
-  while (rest >= 0x80) {
+  // Above 31 bits (times, counters) shifts would cut.
+  while (rest > 0x7fff_ffff) {
     target[index++] = (rest % 0x80) | 0x80;
     rest = Math.floor(rest / 0x80);
+  }
+  while (rest >= 0x80) {
+    target[index++] = (rest & 0x7f) | 0x80;
+    rest >>>= 7;
   }
   target[index++] = rest;
   return index;

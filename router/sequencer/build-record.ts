@@ -111,7 +111,7 @@ function envelopeSize(envelope: EnvelopeParts): number {
       return envelope.bytes.length;
     case "message": {
       const head = Buffer.byteLength(envelope.head);
-      if (!envelope.binary) return head + envelope.payload.length + JSON_TAIL.length;
+      if (!envelope.binary) return head + envelope.payload.length + 1;
       return head + BINARY_OPEN.length + base64Length(envelope.payload.length) + BINARY_TAIL.length;
     }
   }
@@ -130,7 +130,8 @@ function writeEnvelope(target: Buffer, start: number, envelope: EnvelopeParts): 
       if (!binary) {
         target.set(payload, at);
         at += payload.length;
-        return at + target.write(JSON_TAIL, at, "latin1");
+        target[at] = JSON_TAIL;
+        return at + 1;
       }
       at += target.write(BINARY_OPEN, at, "latin1");
       const view = Buffer.from(payload.buffer, payload.byteOffset, payload.length);

@@ -19,8 +19,8 @@ export function envelopeHead({ topicId, messageId, seq, publisherId, nowMs }: En
   return `{"type":"message","topic_id":"${topicId}","message_id":"${messageId}","seq":${seq},"publisher_id":${quoted(publisherId)},"timestamp":"${timestamp(nowMs)}","payload":`;
 }
 
-/** Everything behind a JSON payload, and around a binary one. */
-export const JSON_TAIL = "}";
+/** Everything behind a JSON payload (a brace), and around a binary one. */
+export const JSON_TAIL = 0x7d;
 export const BINARY_OPEN = '"';
 export const BINARY_TAIL = '","encoding":"base64"}';
 
