@@ -12,7 +12,7 @@ import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb
 import type { PresenceTracker } from "../presence/presence.ts";
 
 /** What HTTP asks of routers; core/fleet/placer.ts does it. */
-export interface Placing {
+interface Placing {
   place(order: PublishOrder): Promise<PublishResult>;
   describe(topicId: string): Promise<DescribeTopicResponse>;
   /** Subscriptions of each id, in the order asked; undefined where no router could be asked. */

@@ -17,7 +17,7 @@ declare module "fastify" {
   }
 }
 
-export interface IdentifyDeps {
+interface IdentifyDeps {
   readonly edge: Edge;
   readonly trusted: BlockList;
   /** Of this gateway: its first characters begin every id of a call. */

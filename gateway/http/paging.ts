@@ -11,7 +11,7 @@ const LIMIT_MAX = 1_000;
 /** Characters of a cursor: longer than any that was handed out. */
 const CURSOR_LENGTH_MAX = 1_024;
 
-export interface Paging {
+interface Paging {
   readonly limit: number;
   readonly cursor: string | undefined;
 }

@@ -25,7 +25,7 @@ const WORD_OF: Readonly<Record<Permissions, PermissionWord>> = {
   SubscribeOnly: "SUBSCRIBE_ONLY",
 };
 
-export function timeOf(ms: number): string {
+function timeOf(ms: number): string {
   return new Date(ms).toISOString();
 }
 

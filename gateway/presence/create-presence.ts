@@ -10,7 +10,7 @@ import type { PresenceTracker } from "./presence.ts";
 import { RemotePresenceStore } from "./remote-store.ts";
 import { StoreTracker } from "./tracker.ts";
 
-export interface PresenceOptions {
+interface PresenceOptions {
   /** Still the caller's: closing presence does not close it. */
   readonly peers: PeerDirectory;
   readonly peerSecret: string;

@@ -2,7 +2,7 @@
 // Whoever returns before is taken off the list: then neither `left` nor `joined` is told. Pure. Bounded by the users
 // that the store ever held at once, since only a held user can be added.
 
-export interface Departure {
+interface Departure {
   readonly topicId: string;
   readonly userId: string;
   /** When it is told. */

@@ -11,7 +11,7 @@ import { pageOf, parseCursor, renderCursor } from "./page.ts";
 import { Departures, userKey } from "./departures.ts";
 
 /** Subscriptions held: some 400 bytes each, so 400 MB. One more is not taken, and counted. */
-export const STORE_ENTRIES_MAX = 1_000_000;
+const STORE_ENTRIES_MAX = 1_000_000;
 
 /** Gateways with a lease: above any machine's. */
 const LEASES_MAX = 1_000;
@@ -49,7 +49,7 @@ interface Lease {
   decisions: readonly PresenceDecision[];
 }
 
-export interface MemoryStoreOptions {
+interface MemoryStoreOptions {
   /** Monotonic milliseconds of the start. */
   readonly startedAtMs: number;
   /** Where versions begin: anything that grows with every start, like microseconds since the epoch. */

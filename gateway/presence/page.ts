@@ -7,7 +7,7 @@ import type { PresenceEntry } from "./presence.ts";
 /** Bytes of one page, about: half of what a connection may have unsent, so that a first presence frame always fits. */
 export const PAGE_BYTES_MAX = 512 * 1024;
 
-export interface PagePosition {
+interface PagePosition {
   /** Ordinal of the last user that was listed. */
   readonly user: number;
   /** Ordinal of that user's last subscription that was listed. */
@@ -15,7 +15,7 @@ export interface PagePosition {
 }
 
 /** A user with their subscriptions, both numbered in the order in which they came. */
-export interface ListedUser {
+interface ListedUser {
   readonly ordinal: number;
   readonly entries: ReadonlyMap<string, { readonly entry: PresenceEntry; readonly ordinal: number }>;
 }

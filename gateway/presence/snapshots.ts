@@ -15,13 +15,13 @@ const SNAPSHOT_MS = 200;
 /** Subscriptions in all pages that are kept for when the store is gone: some 40 MB. */
 const KEPT_ENTRIES_MAX = 100_000;
 
-export interface SnapshotQuery {
+interface SnapshotQuery {
   readonly topicId: string;
   readonly limit: number;
   readonly cursor: string | undefined;
 }
 
-export interface SnapshotsOptions {
+interface SnapshotsOptions {
   readonly store: PresenceStore;
   readonly clock: Clock;
   readonly registry: Registry;

@@ -20,7 +20,7 @@ import { MemoryStore } from "./memory-store.ts";
 /** Milliseconds a lease may last: a gateway that is gone must be noticed. */
 const LEASE_MS_MAX = 60_000;
 
-export interface StoreServerOptions {
+interface StoreServerOptions {
   /** Of this process: another one is another store. */
   readonly incarnation: string;
   readonly registry: Registry;

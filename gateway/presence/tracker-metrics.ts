@@ -8,7 +8,7 @@ export interface TrackerMetrics {
   failed(): void;
 }
 
-export interface TrackerSizes {
+interface TrackerSizes {
   readonly held: () => number;
   readonly pending: () => number;
   readonly outstanding: () => number;

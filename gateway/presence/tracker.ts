@@ -29,7 +29,7 @@ const RETRY_MS = 100;
 /** Milliseconds in which joins and leaves gather before a batch is sent: below what anybody sees. */
 const GATHER_MS = 5;
 
-export interface TrackerOptions {
+interface TrackerOptions {
   readonly store: PresenceStore;
   /** core/fleet/placer.ts. */
   readonly place: (order: PresenceOrder) => Promise<PublishResult>;

@@ -21,7 +21,7 @@ import { createHttpApp } from "../../gateway/http/app.ts";
 import type { HttpDeps } from "../../gateway/http/deps.ts";
 import type { PresenceSnapshot } from "../../gateway/presence/presence.ts";
 
-export const POLICY: TopicPolicy = {
+const POLICY: TopicPolicy = {
   permissions: "Public",
   owner: undefined,
   publishers: [],
@@ -49,7 +49,7 @@ export function topicOf(key: string, policy: Partial<TopicPolicy> = {}): Topic {
   };
 }
 
-export function principalOf(token: string | undefined): Principal {
+function principalOf(token: string | undefined): Principal {
   if (token === undefined) return ANONYMOUS;
   if (token === "expired") throw new EarshotError("token_expired");
   if (!token.startsWith("token-of-")) throw new EarshotError("unauthenticated", "the token could not be verified");
@@ -103,7 +103,7 @@ function viewOf(topicId: string, topic: Topic): TopicView {
   return { topicId, name, ownerId: owner, createdAtMs, permissions, channels, presence, subscriberCount: 3 };
 }
 
-export function standIn(): StandIn {
+function standIn(): StandIn {
   return {
     topics: new Map([
       ["default.demo", topicOf("default.demo")],
@@ -120,7 +120,7 @@ export function standIn(): StandIn {
   };
 }
 
-export function standInEdge(state: StandIn): Edge {
+function standInEdge(state: StandIn): Edge {
   const { topics, asked, fails } = state;
   const failIf = (name: Parameters<typeof fails.get>[0]): void => {
     const error = fails.get(name);
@@ -198,7 +198,7 @@ function parsed(id: string) {
   return result.value;
 }
 
-export function standInFleet(state: StandIn): Fleet {
+function standInFleet(state: StandIn): Fleet {
   return {
     topic: (key) => state.topics.get(key),
     topics: state.topics,

@@ -3,7 +3,7 @@
 import { type Paths, paths } from "./paths.ts";
 import { SCHEMAS, type Schema } from "./schemas.ts";
 
-export interface OpenapiDocument {
+interface OpenapiDocument {
   readonly openapi: "3.1.0";
   readonly info: Schema;
   readonly security: readonly Schema[];
