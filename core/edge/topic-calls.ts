@@ -2,6 +2,7 @@
 // a change into what there is, and the order to the operator, who alone writes (control_plane.proto, MutateTopic).
 
 import { create } from "@bufbuild/protobuf";
+import { FieldMaskSchema } from "@bufbuild/protobuf/wkt";
 import type { AccessRules } from "../domain/access.ts";
 import { anyMatches } from "../domain/capability.ts";
 import { isCode } from "../domain/codes.ts";
@@ -64,7 +65,9 @@ export class EdgeTopicCalls implements TopicCalls {
     const { topicId, topic: before } = this.#managed(caller.principal, id);
     checkSubjects(fields);
     const policy = merged(before.policy, fields);
-    const { topic, ready } = await this.#mutate(topicId, { case: "update", value: policyToProto(policy) });
+    // What is stored may be newer than what this process knows: the operator takes only what was asked to change.
+    const paths = Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+    const { topic, ready } = await this.#mutate(topicId, { case: "update", value: policyToProto(policy) }, { paths });
     return { topic: viewOf(topic, id, await this.#count(id)), ready };
   }
 
@@ -148,15 +151,24 @@ export class EdgeTopicCalls implements TopicCalls {
   }
 
   /** Creates or updates; the Topic as the operator then has it. */
-  async #mutate(topicId: TopicId, change: Change): Promise<{ topic: Topic; ready: boolean }> {
-    const { topic, ready } = await this.#order(topicId, change);
+  async #mutate(
+    topicId: TopicId,
+    change: Change,
+    updateMask?: { paths: string[] },
+  ): Promise<{ topic: Topic; ready: boolean }> {
+    const { topic, ready } = await this.#order(topicId, change, updateMask);
     const parsed = topic === undefined ? undefined : recordToTopic(topic);
     if (parsed?.ok === true) return { topic: parsed.value, ready };
     throw new EarshotError("control_plane_unavailable", "the operator answered what this process does not understand");
   }
 
-  async #order({ namespace, name }: TopicId, change: Change): Promise<MutateTopicResponse> {
-    const request = create(MutateTopicRequestSchema, { namespace, name, change });
+  async #order(
+    { namespace, name }: TopicId,
+    change: Change,
+    updateMask?: { paths: string[] },
+  ): Promise<MutateTopicResponse> {
+    const mask = updateMask === undefined ? {} : { updateMask: create(FieldMaskSchema, updateMask) };
+    const request = create(MutateTopicRequestSchema, { namespace, name, change, ...mask });
     const response = await this.#options.fleet.mutateTopic(request);
     const { error } = response;
     if (error === undefined) return response;

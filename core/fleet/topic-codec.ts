@@ -183,6 +183,23 @@ export function policyFromProto(policy: ProtoTopicPolicy): Parsed<TopicPolicy> {
   };
 }
 
+/** Fields that a change over HTTP or gRPC may name. */
+const CHANGEABLE = ["permissions", "channels", "presence", "publishers", "subscribers"] as const;
+
+/** Those fields of a policy that a field mask names. */
+export function policyChangeFromProto(
+  policy: ProtoTopicPolicy,
+  paths: readonly string[],
+): Parsed<Partial<TopicPolicy>> {
+  const unknown = paths.find((path) => !(CHANGEABLE as readonly string[]).includes(path));
+  if (unknown !== undefined)
+    return refuse(`update_mask names ${JSON.stringify(unknown)}, which is not changed this way`);
+  const whole = policyFromProto(policy);
+  if (!whole.ok) return whole;
+  const named = CHANGEABLE.filter((path) => paths.includes(path));
+  return { ok: true, value: Object.fromEntries(named.map((path) => [path, whole.value[path]])) };
+}
+
 export function topicToRecord(topic: Topic): TopicRecord {
   return create(TopicRecordSchema, {
     namespace: topic.namespace,

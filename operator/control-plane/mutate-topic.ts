@@ -4,7 +4,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import type { TopicPolicy } from "#core/domain/topic.ts";
-import { policyFromProto, topicToRecord } from "#core/fleet/topic-codec.ts";
+import { type Parsed, policyChangeFromProto, policyFromProto, topicToRecord } from "#core/fleet/topic-codec.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
@@ -69,7 +69,7 @@ export class TopicMutator {
     }
   }
 
-  async #change({ namespace, name, change }: MutateTopicRequest): Promise<string> {
+  async #change({ namespace, name, change, updateMask }: MutateTopicRequest): Promise<string> {
     const { store } = this.#options;
     const object: ObjectName = { namespace, name };
     this.#checkNamespace(namespace);
@@ -77,7 +77,7 @@ export class TopicMutator {
       case "create":
         return (await store.create(object, parsePolicy(change.value))).key;
       case "update":
-        return (await store.update(object, parsePolicy(change.value))).key;
+        return (await store.update(object, parseChange(change.value, updateMask?.paths))).key;
       case "delete":
         await store.delete(object);
         return `${namespace}.${name}`;
@@ -129,7 +129,15 @@ export class TopicMutator {
 const EVENTS = { create: "topic_created", update: "topic_updated", delete: "topic_deleted" } as const;
 
 function parsePolicy(proto: ProtoTopicPolicy): TopicPolicy {
-  const policy = policyFromProto(proto);
-  if (!policy.ok) throw new EarshotError("invalid_request", policy.reason);
-  return policy.value;
+  return valueOf(policyFromProto(proto));
+}
+
+/** Without a mask the whole policy. */
+function parseChange(proto: ProtoTopicPolicy, paths: readonly string[] | undefined): Partial<TopicPolicy> {
+  return paths === undefined ? parsePolicy(proto) : valueOf(policyChangeFromProto(proto, paths));
+}
+
+function valueOf<T>(parsed: Parsed<T>): T {
+  if (parsed.ok) return parsed.value;
+  throw new EarshotError("invalid_request", parsed.reason);
 }

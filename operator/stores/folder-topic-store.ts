@@ -130,9 +130,10 @@ export class FolderTopicStore implements TopicStore {
     });
   }
 
-  update(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
+  update(name: ObjectName, changes: Partial<TopicPolicy>): Promise<StoredTopic> {
     return this.#inTurn(async () => {
       const { key, generation, createdAtMs, policy: inForce } = this.#httpManaged(name);
+      const policy = { ...inForce, ...changes };
       const manifest = judge(name, policy, inForce);
       if (!isDeepStrictEqual(this.#http.topics.get(key)?.manifest.policy, policy)) {
         await this.#http.put(manifest, createdAtMs, generation + 1);

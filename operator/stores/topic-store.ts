@@ -27,8 +27,11 @@ export interface TopicStore extends Component {
   onChange(listener: (key: string) => void): Unlisten;
   /** Makes a Topic as HTTP and gRPC do. Throws topic_exists, quota_exceeded, topic_name_invalid, invalid_request... */
   create(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic>;
-  /** Throws topic_not_found, forbidden (not made over HTTP), invalid_request... */
-  update(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic>;
+  /**
+   * Changes those fields that `changes` has, of what is stored at that moment: of two changes at once neither is lost.
+   * Throws topic_not_found, forbidden (not made over HTTP), invalid_request...
+   */
+  update(name: ObjectName, changes: Partial<TopicPolicy>): Promise<StoredTopic>;
   /** Throws topic_not_found, forbidden (not made over HTTP)... */
   delete(name: ObjectName): Promise<void>;
   /** What the last status of a Topic was, as far as the store remembers. */

@@ -32,6 +32,8 @@ export class FleetStandIn implements Fleet {
   operatorConnected = true;
   /** What the operator refuses next. */
   refuse: { code: string; message: string } | undefined;
+  /** What the operator was asked last. */
+  lastMutation: MutateTopicRequest | undefined;
   readonly #listeners = new Set<(change: TopicChange) => void>();
 
   topic(key: string): Topic | undefined {
@@ -71,6 +73,7 @@ export class FleetStandIn implements Fleet {
   }
 
   async mutateTopic(request: MutateTopicRequest): Promise<MutateTopicResponse> {
+    this.lastMutation = request;
     if (!this.operatorConnected) throw new EarshotError("control_plane_unavailable");
     if (this.refuse !== undefined) {
       const error = { ...this.refuse, retryable: false };

@@ -70,6 +70,28 @@ test("a Topic is made, changed and deleted, every connected gateway has it when 
   expect((await gateway.mutate(deleteOf("chat"))).error?.code).toBe("topic_not_found");
 });
 
+test("two changes of different fields at once are both kept, though each sender knows only the Topic before them", async () => {
+  const fleet = await startOperator();
+  const gateway = await join(fleet, "gateway", "gateway-0");
+  await until(() => gateway.topicsComplete, "the gateway has the first list");
+  await gateway.mutate(createOf("chat"));
+  const [one, two] = await Promise.all([
+    gateway.mutate({
+      ...updateOf("chat", { ...POLICY, permissions: "Public" }),
+      updateMask: { paths: ["permissions"] },
+    }),
+    gateway.mutate({ ...updateOf("chat", { ...POLICY, publishers: [] }), updateMask: { paths: ["publishers"] } }),
+  ]);
+  expect([one.error, two.error]).toEqual([undefined, undefined]);
+  expect(gateway.topics.get("default.chat")?.policy).toEqual({ ...POLICY, permissions: "Public", publishers: [] });
+  const nothing = { ...updateOf("chat", { ...POLICY, presence: "Members" }), updateMask: { paths: [] } };
+  expect((await gateway.mutate(nothing)).error).toBeUndefined();
+  expect(gateway.topics.get("default.chat")?.policy.presence).toBe("Count");
+  const owner = { ...updateOf("chat", { ...POLICY, owner: "eve" }), updateMask: { paths: ["owner"] } };
+  expect((await gateway.mutate(owner)).error?.code).toBe("invalid_request");
+  expect(gateway.topics.get("default.chat")?.policy.owner).toBe("alice");
+});
+
 test("what may not be made is refused with its code, and nothing is stored", async () => {
   const fleet = await startOperator({ env: { EARSHOT_HTTP_TOPICS_MAX: "2" } });
   const gateway = await join(fleet, "gateway", "gateway-0");

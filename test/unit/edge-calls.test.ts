@@ -298,6 +298,7 @@ describe("changing and ending Topics", () => {
     const { topic } = await edge.topics.update(callerOf(ALICE), "default.orders", fieldsOf({ permissions: "Public" }));
     expect(topic).toMatchObject({ permissions: "Public", channels: "Dynamic", ownerId: "alice", subscriberCount: 7 });
     expect(fleet.topic("default.orders")?.policy).toMatchObject({ permissions: "Public", maxMessageBytes: 99 });
+    expect(fleet.lastMutation?.updateMask?.paths).toEqual(["permissions"]);
   });
 
   test("owner and manager may change and end it, others may not, and whoever sees nothing learns nothing", async () => {
