@@ -19,14 +19,14 @@ import { ReceiptCount } from "./receipts.ts";
 import type { Subscription } from "./subscription.ts";
 
 /** What deliver needs of the link that a batch came over. */
-export interface BatchSource {
+interface BatchSource {
   readonly incarnation: string;
   /** Everything of the batch was handed on. Batches may end out of order. */
   batchDone(number: bigint): void;
   receipt(count: ReceiptCount): void;
 }
 
-export interface DeliverOptions {
+interface DeliverOptions {
   readonly topics: LocalTopics;
   readonly fanOut: FanOut;
   readonly clock: Clock;

@@ -7,7 +7,5 @@ export const GRPC = 2;
 
 export type Encoding = typeof WEBSOCKET | typeof SSE | typeof GRPC;
 
-export const ENCODINGS: readonly Encoding[] = [WEBSOCKET, SSE, GRPC];
-
 /** Names for metrics and logs, by encoding. */
 export const ENCODING_NAMES = ["websocket", "sse", "grpc"] as const;

@@ -237,7 +237,7 @@ export class FanOut implements Component {
 }
 
 /** Whether a flight is for a subscription at all. */
-export function hears(subscription: Subscription, flight: Flight): boolean {
+function hears(subscription: Subscription, flight: Flight): boolean {
   if (flight.audience === "presence" && !subscription.presence) return false;
   return flight.skipped === undefined || !flight.skipped.includes(subscription);
 }

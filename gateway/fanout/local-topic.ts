@@ -18,7 +18,7 @@ export type Item =
   | { readonly kind: "turn"; readonly run: () => void };
 
 /** The last message heard of a topic from one router incarnation. */
-export interface Heard {
+interface Heard {
   readonly incarnation: string;
   seq: number;
   /** Monotonic. */

@@ -11,7 +11,7 @@ export interface Listener {
   readonly outbox: Outbox;
 }
 
-export type SubscriptionState =
+type SubscriptionState =
   /** Interest is registered, no router has confirmed yet. */
   | "asked"
   /** `subscribed` was told; the presence frame is being made, messages are kept. */

@@ -17,7 +17,7 @@ const BACKLOG = 1_024;
 const QUIET_TURNS = 3;
 const EMPTYING_MS_MAX = 500;
 
-export interface ListenOptions {
+interface ListenOptions {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;

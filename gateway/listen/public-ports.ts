@@ -11,7 +11,7 @@ import { type DoorName, onHandedConnection } from "#core/runtime/parent.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { Listener } from "./listener.ts";
 
-export interface PublicPortsOptions {
+interface PublicPortsOptions {
   readonly config: Pick<Config, "host" | "port" | "grpcPort" | "portSharing">;
   readonly http: Server;
   readonly grpc: ConnectionInjector;

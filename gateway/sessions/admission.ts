@@ -6,7 +6,7 @@ import type { Clock } from "#core/runtime/clock.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { TokenBucket } from "#core/runtime/token-bucket.ts";
 
-export type AdmissionLimits = Pick<
+type AdmissionLimits = Pick<
   Config,
   "connectionsMax" | "connectionsPerAddress" | "connectionsPerPrincipal" | "upgradesPerSecond"
 >;

@@ -3,7 +3,9 @@
 
 import type { Code, GapReason, UnsubscribeReason } from "#core/domain/codes.ts";
 import { CODES } from "#core/domain/codes.ts";
+import type { PublishInput } from "#core/edge/edge.ts";
 import type { PublishResult } from "#core/fleet/publish-order.ts";
+import { published } from "../http/views.ts";
 
 export type ControlFrame =
   | {
@@ -34,6 +36,7 @@ export type ControlFrame =
       readonly id: string | undefined;
       readonly topicId: string;
       readonly result: PublishResult;
+      readonly receipt: PublishInput["receipt"];
     }
   | {
       readonly type: "error";
@@ -61,12 +64,12 @@ export type ControlFrame =
   /** JSON as presence/frames.ts made it. */
   | { readonly type: "presence"; readonly json: string };
 
-export function isoTime(ms: number): string {
+function timeOf(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function isoTimeOrNone(ms: number | undefined): string | undefined {
-  return ms === undefined ? undefined : isoTime(ms);
+function timeOrNone(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : timeOf(ms);
 }
 
 /** The frame as one line of JSON. */
@@ -83,7 +86,7 @@ function shape(frame: Exclude<ControlFrame, { type: "presence" }>): Record<strin
         connection_key: frame.connectionKey,
         user_id: frame.userId,
         ping_interval_ms: frame.pingIntervalMs,
-        token_expires_at: isoTimeOrNone(frame.tokenExpiresAtMs),
+        token_expires_at: timeOrNone(frame.tokenExpiresAtMs),
       };
     case "subscribed":
       return {
@@ -98,7 +101,7 @@ function shape(frame: Exclude<ControlFrame, { type: "presence" }>): Record<strin
     case "unsubscribed":
       return { type: frame.type, id: frame.id, topic_id: frame.topicId, reason: frame.reason };
     case "published":
-      return { type: frame.type, id: frame.id, topic_id: frame.topicId, ...publishAnswer(frame.result) };
+      return { type: frame.type, id: frame.id, topic_id: frame.topicId, ...published(frame.result, frame.receipt) };
     case "error":
       return {
         type: frame.type,
@@ -115,26 +118,13 @@ function shape(frame: Exclude<ControlFrame, { type: "presence" }>): Record<strin
         type: frame.type,
         id: frame.id,
         user_id: frame.userId,
-        token_expires_at: isoTimeOrNone(frame.tokenExpiresAtMs),
+        token_expires_at: timeOrNone(frame.tokenExpiresAtMs),
       };
     case "token_expiring":
-      return { type: frame.type, token_expires_at: isoTime(frame.tokenExpiresAtMs) };
+      return { type: frame.type, token_expires_at: timeOf(frame.tokenExpiresAtMs) };
     case "reconnect":
       return { type: frame.type, delay_ms: frame.delayMs, closes_in_ms: frame.closesInMs };
     case "pong":
       return { type: frame.type, id: frame.id };
   }
-}
-
-/** What became of a publish, as HTTP answers it too. */
-export function publishAnswer(result: PublishResult): Record<string, unknown> {
-  const missed = Object.keys(result.notDelivered).length > 0;
-  return {
-    message_id: result.messageId,
-    delivered_to: result.deliveredTo,
-    exact: result.exact,
-    dropped: result.dropped,
-    reason: result.reason,
-    not_delivered: missed ? result.notDelivered : undefined,
-  };
 }

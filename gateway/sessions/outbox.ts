@@ -18,7 +18,7 @@ export interface OutboxSocket {
 }
 
 /** What an outbox needs to know of the topic of a message. */
-export interface OutboxTopic {
+interface OutboxTopic {
   readonly id: string;
   readonly slowConsumer: SlowConsumer;
 }

@@ -14,7 +14,7 @@ export interface Pinged {
 
 const SLOT_MS = 1_000;
 
-export interface PingsOptions {
+interface PingsOptions {
   readonly intervalMs: number;
   /** Silence that ends a connection; Infinity: none does. */
   readonly timeoutMs: number;

@@ -34,11 +34,11 @@ export interface Transport {
   end(end: SessionEnd): void;
 }
 
-export type SessionState =
+type SessionState =
   /** Its token is awaited or being verified. */
   "entering" | "open" | "ended";
 
-export interface SessionOptions {
+interface SessionOptions {
   readonly id: string;
   readonly address: string;
   readonly transport: Transport;

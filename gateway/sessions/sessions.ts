@@ -36,7 +36,7 @@ const MOVE_OVERLAP_MS = 10_000;
 /** Part of a drain in which clients open their new connections; the rest is for the last of them. */
 const DRAIN_SPREAD_PART = 0.7;
 
-export interface SessionsOptions {
+interface SessionsOptions {
   readonly edge: Pick<Edge, "authenticate">;
   readonly fleet: Fleet;
   readonly topics: LocalTopics;

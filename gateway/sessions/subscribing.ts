@@ -28,14 +28,14 @@ const GIVE_UP_MS = 5_000;
 /** Milliseconds between looks at subscriptions that wait. */
 const LOOK_MS = 10;
 
-export interface SubscribeRequest {
+interface SubscribeRequest {
   readonly id: string | undefined;
   readonly topicId: string;
   readonly echo: boolean;
   readonly presence: boolean;
 }
 
-export interface SubscribingOptions {
+interface SubscribingOptions {
   readonly edge: Pick<Edge, "authorize">;
   readonly topics: LocalTopics;
   readonly upstream: Pick<Upstream, "changed" | "progress" | "firstAlive" | "registrationAt">;

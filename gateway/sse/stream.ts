@@ -18,7 +18,7 @@ const RETRY_MS_MAX = 5_000;
 
 const PING_COMMENT = Buffer.from(": ping\n\n");
 
-export const SSE_HEADERS = {
+const SSE_HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-store, no-transform",
   "x-accel-buffering": "no",

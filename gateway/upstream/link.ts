@@ -25,14 +25,14 @@ import {
 import { BatchConfirms } from "./batch-confirms.ts";
 import type { ReceiptCount } from "../fanout/receipts.ts";
 
-export const LINK_PROTOCOL_VERSION = 1;
+const LINK_PROTOCOL_VERSION = 1;
 
 /** Interests in one frame: at most 400 KB, far below what a gRPC message may be. */
 const INTERESTS_PER_BATCH_MAX = 1_000;
 
 type Stream = ClientStream<typeof GatewayFrameSchema, typeof RouterFrameSchema>;
 
-export type LinkState =
+type LinkState =
   /** Dialled; the router has not answered yet. Nobody waits for a link that was dead before. */
   | { readonly kind: "connecting"; readonly first: boolean; readonly stream: Stream; readonly heartbeat: Heartbeat }
   | {
@@ -73,7 +73,7 @@ export interface LinkSelf {
   readonly zone: string;
 }
 
-export interface LinkOptions {
+interface LinkOptions {
   readonly router: Router;
   readonly self: LinkSelf;
   readonly peerSecret: string;

@@ -18,7 +18,7 @@ import type { FirstConfirm } from "./late-interest.ts";
 import { newRegistration, type Registration } from "./registration.ts";
 
 /** Milliseconds that a router dropped by a map still gets this gateway's interest: stale publishers still use it. */
-export const WITHDRAW_AFTER_MS = 5_000;
+const WITHDRAW_AFTER_MS = 5_000;
 
 export interface UpstreamListener {
   /** A router confirmed a topic's interest. `first` is set for the first confirm since its link came alive. */
@@ -31,7 +31,7 @@ export interface UpstreamListener {
   failedOver(topic: LocalTopic): void;
 }
 
-export interface UpstreamOptions {
+interface UpstreamOptions {
   readonly fleet: Fleet;
   readonly topics: LocalTopics;
   readonly self: LinkSelf;

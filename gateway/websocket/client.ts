@@ -199,9 +199,9 @@ class WebSocketClient implements Transport, Pinged {
 
   #publish({ id, input }: Extract<ClientFrame, { type: "publish" }>): void {
     const session = this.#session;
-    const { topicId } = input;
+    const { topicId, receipt } = input;
     this.#deps.edge.publish(session.caller(), input).then(
-      (result) => session.say({ type: "published", id, topicId, result }),
+      (result) => session.say({ type: "published", id, topicId, result, receipt }),
       (error: unknown) => session.sayError(this.#operating(error), id, topicId),
     );
   }

@@ -11,6 +11,7 @@ import type { Fleet } from "#core/fleet/fleet.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { clientAddress } from "../http/client-address.ts";
+import { originAllowed } from "../http/cors.ts";
 import { tokenOf } from "../http/identify.ts";
 import { PROBLEM_TYPE, type Problem, problemOf, protocolProblem } from "../http/problem.ts";
 import type { Admission } from "../sessions/admission.ts";
@@ -31,7 +32,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 /** Options of ws 8.23 that its types do not have yet. */
 const UNTYPED_OPTIONS = { maxFragments: FRAGMENTS_MAX, maxBufferedChunks: CHUNKS_MAX, closeTimeout: CLOSE_TIMEOUT_MS };
 
-export interface DoorDeps {
+interface DoorDeps {
   readonly client: ClientDeps;
   readonly admission: Admission;
   readonly fleet: Pick<Fleet, "largestMessageBytes" | "onTopic">;
@@ -91,7 +92,7 @@ export class WebSocketDoor implements Component {
     }
     const { admission, trusted, allowedOrigins, client } = this.#deps;
     const address = clientAddress(request.socket.remoteAddress, request.headers["x-forwarded-for"], trusted);
-    if (!originAllowed(request.headers.origin, allowedOrigins)) {
+    if (!originAllowed(allowedOrigins, request.headers.origin)) {
       refuse(socket, problemOf(new EarshotError("forbidden", "this origin may not connect"), false));
       return;
     }
@@ -153,11 +154,6 @@ function upgradeRequest(request: IncomingMessage, url: URL, address: string): Up
     token = request.headers.authorization;
   }
   return { address, token, subscriptions };
-}
-
-/** Only browsers send Origin, and they cannot lie about it. */
-function originAllowed(origin: string | undefined, allowed: readonly string[]): boolean {
-  return origin === undefined || allowed.includes("*") || allowed.includes(origin.toLowerCase());
 }
 
 function destroy(this: Socket): void {

@@ -4,7 +4,7 @@
 import { CONTROL_FLOOD_SECONDS } from "#core/domain/limits.ts";
 import { TokenBucket } from "#core/runtime/token-bucket.ts";
 
-export type FloodVerdict =
+type FloodVerdict =
   | "pass"
   /** Dropped, and it was told this second already. */
   | "drop"

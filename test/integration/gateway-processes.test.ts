@@ -69,13 +69,11 @@ describe("a gateway process", () => {
     const old = await openWebSocket(fleet.ws("gateway-1"), { topics: [TOPIC] });
     fleet.kill("gateway-1", "SIGTERM");
     const { delay_ms: delayMs } = await old.frames.next({ type: "reconnect" });
-    let over = false;
-    void old.closed.then(() => {
-      over = true;
-    });
+    const over = new AbortController();
+    void old.closed.then(() => over.abort());
     const moved = delay(delayMs as number).then(() => openWebSocket(fleet.ws("gateway-0"), { topics: [TOPIC] }));
     let spoken = 0;
-    for (; !over; spoken++) {
+    for (; !over.signal.aborted; spoken++) {
       const answer = await fetch(`${fleet.http()}/api/v1/topics/${TOPIC}/publish`, {
         method: "POST",
         body: JSON.stringify({ payload: spoken }),
