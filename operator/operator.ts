@@ -54,6 +54,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
   const store = new FolderTopicStore({ topics, state, httpTopicsMax, ...common });
   await store.start();
   const catalog = new Catalog(store, { maxMessageBytes: config.topicMaxMessageBytes });
+  await catalog.load();
   const processes = new Processes(clock);
   const membership = new MembershipList({ processes, peers, clock, self });
   const namespace = config.httpTopicsNamespace;

@@ -3,6 +3,7 @@
 
 import type { Topic } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
+import { Slices } from "../slices.ts";
 import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
 
 export interface Ceilings {
@@ -28,8 +29,16 @@ export class Catalog {
   constructor(store: TopicStore, ceilings: Ceilings) {
     this.#store = store;
     this.#ceilings = ceilings;
-    for (const key of store.topics.keys()) this.#take(key);
     store.onChange((key) => this.#take(key));
+  }
+
+  /** Takes the Topics that are there already, in slices. */
+  async load(): Promise<void> {
+    const slices = new Slices();
+    for (const key of this.#store.topics.keys()) {
+      this.#take(key);
+      if (slices.isOver) await slices.breathe();
+    }
   }
 
   get entries(): ReadonlyMap<string, CatalogEntry> {

@@ -57,9 +57,17 @@ export function decideStatus(facts: TopicFacts, previous: TopicStatus | undefine
   const status: TopicStatus = {
     observedGeneration: facts.generation,
     topicId: facts.topicId,
-    conditions: verdicts.map(([type, verdict]) => settle(type, verdict, { facts, previous, nowMs })),
+    conditions: share(verdicts.map(([type, verdict]) => settle(type, verdict, { facts, previous, nowMs }))),
   };
   return previous !== undefined && JSON.stringify(status) === JSON.stringify(previous) ? previous : status;
+}
+
+let lastConditions: readonly Condition[] = [];
+
+/** Thousands of Topics that are decided on in one go say the same: they share one list. */
+function share(conditions: readonly Condition[]): readonly Condition[] {
+  if (JSON.stringify(conditions) !== JSON.stringify(lastConditions)) lastConditions = conditions;
+  return lastConditions;
 }
 
 function settle(

@@ -61,9 +61,23 @@ export function judgeTopic(value: unknown, inForce: (key: string) => TopicPolicy
       ...metadata.name,
       key,
       createdAtMs: Number.isFinite(createdAtMs) ? createdAtMs : undefined,
-      policy: specToPolicy(spec),
+      policy: share(specToPolicy(spec)),
     },
   };
+}
+
+/** Policies remembered for sharing: most Topics of an installation have one of a few, and each is half of a Topic. */
+const SHARED_POLICIES_MAX = 256;
+const sharedPolicies = new Map<string, TopicPolicy>();
+
+/** The same object for policies that say the same. */
+function share(policy: TopicPolicy): TopicPolicy {
+  const text = JSON.stringify(policy);
+  const known = sharedPolicies.get(text);
+  if (known !== undefined) return known;
+  if (sharedPolicies.size >= SHARED_POLICIES_MAX) sharedPolicies.clear();
+  sharedPolicies.set(text, policy);
+  return policy;
 }
 
 function checkKind(value: Record<string, unknown>): readonly Problem[] {

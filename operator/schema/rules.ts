@@ -32,7 +32,9 @@ export class RuleSet {
   /** What `value` breaks, given the value it replaces (undefined: it is new). */
   check(value: unknown, old: unknown): readonly Problem[] {
     const problems: Problem[] = [];
-    if (this.#root !== undefined) checkNode(this.#root, value, old, [], problems);
+    if (this.#root === undefined) return problems;
+    const { node } = this.#root;
+    checkNode(this.#root, toCel(value, node), old === undefined ? undefined : toCel(old, node), { path: [], problems });
     return problems;
   }
 }
@@ -72,23 +74,24 @@ function compileRule(rule: ValidationRule, environment: Environment): CompiledRu
   };
 }
 
-function checkNode(compiled: RuleNode, value: unknown, old: unknown, path: FieldPath, problems: Problem[]): void {
-  if (value === undefined || value === null) return;
-  if (compiled.rules.length > 0) {
-    const self = toCel(value, compiled.node);
-    const oldSelf = old === undefined ? undefined : toCel(old, compiled.node);
-    for (const { isTransition, holds, fieldPath, message } of compiled.rules) {
-      if (isTransition && oldSelf === undefined) continue;
-      if (!holds(self, oldSelf)) problems.push({ path: [...path, ...fieldPath], message: `is wrong: ${message}` });
-    }
+interface Walk {
+  readonly path: FieldPath;
+  readonly problems: Problem[];
+}
+
+/** `self` and `oldSelf` in CEL's types. */
+function checkNode(compiled: RuleNode, self: unknown, oldSelf: unknown, { path, problems }: Walk): void {
+  if (self === undefined || self === null) return;
+  for (const { isTransition, holds, fieldPath, message } of compiled.rules) {
+    if (isTransition && oldSelf === undefined) continue;
+    if (!holds(self, oldSelf)) problems.push({ path: [...path, ...fieldPath], message: `is wrong: ${message}` });
   }
   for (const [name, child] of compiled.properties) {
-    checkNode(child, fieldOf(value, name), fieldOf(old, name), [...path, name], problems);
+    checkNode(child, fieldOf(self, name), fieldOf(oldSelf, name), { path: [...path, name], problems });
   }
-  if (compiled.items !== undefined && Array.isArray(value)) {
-    for (const [index, item] of value.entries()) {
-      checkNode(compiled.items, item, undefined, [...path, index], problems);
-    }
+  if (compiled.items === undefined || !Array.isArray(self)) return;
+  for (const [index, item] of self.entries()) {
+    checkNode(compiled.items, item, undefined, { path: [...path, index], problems });
   }
 }
 

@@ -1,7 +1,7 @@
 // Owns: writing a file so that a reader, a crash or a full disk meets the old content or the new, never a part.
 
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 /** Writes beside the file, syncs, renames over it, syncs the folder. Rejects with the file as it was. */
@@ -23,6 +23,13 @@ export async function writeAtomically(path: string, content: string | AsyncItera
     throw error;
   }
   await syncFolder(folder);
+}
+
+const DRAFT = /^\.[0-9a-f]{16}\.tmp$/;
+
+/** Removes what writes that were cut short left in a folder. For its one writer, at its start. */
+export async function removeDrafts(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) if (DRAFT.test(name)) await rm(join(folder, name), { force: true });
 }
 
 /** Removes a file for good; one that is not there is fine. */

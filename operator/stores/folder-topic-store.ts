@@ -16,6 +16,7 @@ import { judgeTopic, policyToSpec, TOPIC_API_VERSION, TOPIC_KIND, type TopicMani
 import { judgeManifests } from "../schema/manifests.ts";
 import type { ObjectName } from "../schema/metadata.ts";
 import { formatProblem } from "../schema/problem.ts";
+import { Slices } from "../slices.ts";
 import { HttpTopics } from "./http-topics.ts";
 import { type Claim, duplicateOf, ManifestSet } from "./manifest-set.ts";
 import { Reports } from "./reports.ts";
@@ -82,21 +83,19 @@ export class FolderTopicStore implements TopicStore {
   }
 
   async start(): Promise<void> {
+    await must(this.#http.load(), "state (--state, EARSHOT_STATE) must be a folder that can be written");
     await this.#ledger.load();
-    await this.#http.load();
-    try {
-      await this.#folder.start();
-    } catch (error) {
-      const { topics } = this.#options;
-      throw new ConfigError(
-        `topics (--topics, EARSHOT_TOPICS) must be a folder that can be read: ${messageOf(error)}`,
-        {
-          cause: topics,
-        },
-      );
+    await must(this.#folder.start(), "topics (--topics, EARSHOT_TOPICS) must be a folder that can be read");
+    const slices = new Slices();
+    for (const key of this.#http.topics.keys()) {
+      this.#settle(key);
+      if (slices.isOver) await slices.breathe();
     }
-    for (const key of this.#http.topics.keys()) this.#settle(key);
-    for (const key of this.#ledger.entries.keys()) if (!this.#topics.has(key)) this.#ledger.delete(key);
+    // Topics that went away while no operator ran.
+    for (const key of this.#ledger.entries.keys()) {
+      if (!this.#topics.has(key)) this.#ledger.delete(key);
+      if (slices.isOver) await slices.breathe();
+    }
   }
 
   async close(): Promise<void> {
@@ -165,7 +164,11 @@ export class FolderTopicStore implements TopicStore {
     const documents = await judgeManifests(text, inForce);
     const { touched, problems } = this.#manifests.setFile(name, changedAtMs, documents);
     this.#reports.set(name, problems);
-    for (const key of touched) this.#settle(key);
+    const slices = new Slices();
+    for (const key of touched) {
+      this.#settle(key);
+      if (slices.isOver) await slices.breathe();
+    }
   }
 
   #fileGone(name: string): void {
@@ -284,6 +287,15 @@ function judge({ namespace, name }: ObjectName, policy: TopicPolicy, inForce: To
   const [problem] = verdict.problems;
   const sentence = problem === undefined ? "the Topic is wrong" : formatProblem(problem);
   throw new EarshotError(problem?.path[0] === "metadata" ? "topic_name_invalid" : "invalid_request", sentence);
+}
+
+/** What the user must mend before anything can start is one sentence that names the setting. */
+async function must(work: Promise<void>, right: string): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    throw new ConfigError(`${right}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function toClaim(key: string, entry: LedgerEntry | undefined): Claim | undefined {

@@ -11,7 +11,7 @@ import type { Log } from "#core/runtime/log.ts";
 import { policyToSpec, TOPIC_API_VERSION, TOPIC_KIND, type TopicManifest } from "../schema/judge.ts";
 import { judgeManifests } from "../schema/manifests.ts";
 import { formatProblem } from "../schema/problem.ts";
-import { removeDurably, writeAtomically } from "./atomic-file.ts";
+import { removeDrafts, removeDurably, writeAtomically } from "./atomic-file.ts";
 
 export interface HttpTopic {
   readonly manifest: TopicManifest;
@@ -49,6 +49,7 @@ export class HttpTopics {
 
   async load(): Promise<void> {
     await mkdir(this.#folder, { recursive: true });
+    await removeDrafts(this.#folder);
     const names = (await readdir(this.#folder)).filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort();
     for (let first = 0; first < names.length; first += READS_AT_ONCE) {
       await Promise.all(
@@ -62,7 +63,9 @@ export class HttpTopics {
     const path = this.#topics.get(manifest.key)?.path ?? join(this.#folder, `${fileNameOf(manifest.key)}.yaml`);
     const { namespace, name, policy } = manifest;
     const metadata = { namespace, name, creationTimestamp: new Date(createdAtMs).toISOString(), generation };
-    const text = stringify({ apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata, spec: policyToSpec(policy) });
+    const manifestObject = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata, spec: policyToSpec(policy) };
+    // The version that it is read by: a user named `yes` is put in quotes.
+    const text = stringify(manifestObject, { version: "1.1" });
     await this.#store(() => writeAtomically(path, `${HEADER}${text}`));
     this.#topics.set(manifest.key, { manifest, createdAtMs, generation, path });
   }

@@ -2,7 +2,7 @@
 // was made, its generation, its last good spec, its status. Written whole, in slices, some time after a change; a machine
 // that loses it loses no Topic, only these.
 
-import { readFile } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { TopicPolicy } from "#core/domain/topic.ts";
 import { Backoff } from "#core/runtime/backoff.ts";
@@ -15,7 +15,7 @@ import type { TopicStatus } from "../reconcile/conditions.ts";
 import { judgeTopic, policyToSpec, TOPIC_API_VERSION, TOPIC_KIND } from "../schema/judge.ts";
 import type { ObjectName } from "../schema/metadata.ts";
 import { Slices } from "../slices.ts";
-import { isMissing, writeAtomically } from "./atomic-file.ts";
+import { isMissing, removeDrafts, writeAtomically } from "./atomic-file.ts";
 
 export interface LedgerEntry extends ObjectName {
   readonly createdAtMs: number;
@@ -64,21 +64,20 @@ export class TopicLedger implements Component {
 
   /** Reads what an earlier run left. A file that cannot be read is told and begun anew. */
   async load(): Promise<void> {
-    let lines: readonly string[];
+    let unreadable = 0;
     try {
-      lines = (await readFile(this.#path, "utf8")).split("\n");
+      await removeDrafts(this.#options.folder);
+      const file = await open(this.#path);
+      const slices = new Slices();
+      for await (const line of file.readLines()) {
+        if (!line.startsWith('{"key"')) continue;
+        const entry = parseEntry(line.endsWith(",") ? line.slice(0, -1) : line);
+        if (entry === undefined) unreadable += 1;
+        else this.#entries.set(`${entry.namespace}.${entry.name}`, entry);
+        if (slices.isOver) await slices.breathe();
+      }
     } catch (error) {
       if (!isMissing(error)) this.#options.log.warn({ cause: messageOf(error) }, "topic ledger unreadable, begun anew");
-      return;
-    }
-    const slices = new Slices();
-    let unreadable = 0;
-    for (const line of lines) {
-      if (!line.startsWith('{"key"')) continue;
-      const entry = parseEntry(line.endsWith(",") ? line.slice(0, -1) : line);
-      if (entry === undefined) unreadable += 1;
-      else this.#entries.set(`${entry.namespace}.${entry.name}`, entry);
-      if (slices.isOver) await slices.breathe();
     }
     if (unreadable > 0) this.#options.log.warn({ unreadable }, "topic ledger has unreadable entries, left out");
   }

@@ -49,8 +49,8 @@ const POLL_FACTOR = 20;
 /** Milliseconds for which a file's time says nothing: a later write may bear the same. */
 const TIME_GRAIN_MS = 100;
 
-/** Bytes of one file: 100,000 Topics of a usual size are 20 MiB. */
-const FILE_BYTES_MAX = 64 * 1024 * 1024;
+/** Bytes of one file: some 80,000 Topics; decoding and hashing more would hold the event loop. */
+const FILE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Files read at a time. */
 const READS_AT_ONCE = 16;
