@@ -25,6 +25,9 @@ export type {
 } from "@grpc/grpc-js";
 export const { status: GrpcStatus } = grpc;
 
+// Every failure reaches whoever called; the library's own lines on standard error say it again, in no format of ours.
+grpc.setLogVerbosity(grpc.logVerbosity.NONE);
+
 type Method<K extends string = string, I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> = {
   readonly methodKind: K;
   readonly input: I;
