@@ -2,7 +2,7 @@
 // the order in which it begins and ends. What it does is router.ts; how it leaves is drain.ts.
 
 import { createEdge } from "#core/edge/create-edge.ts";
-import { createPublicGrpcServer, type PublicGrpc } from "#core/edge/public-grpc.ts";
+import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
 import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
 import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
@@ -22,6 +22,7 @@ import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb
 import { LinkService } from "#proto/earshot/internal/v1/link_pb.ts";
 import { RouterService } from "#proto/earshot/internal/v1/router_pb.ts";
 import { drained } from "./drain.ts";
+import type { RouterSelf } from "./links/link-service.ts";
 import { Router } from "./router.ts";
 
 const clock = SYSTEM_CLOCK;
@@ -32,15 +33,11 @@ const READY_LOOK_MS = 10;
 /** Milliseconds that streams which were just ended have to say so to their peers. */
 const GOODBYE_MS = 200;
 
-async function start({ config, given }: LoadedConfig): Promise<void> {
+async function start({ config, given }: LoadedConfig, self: RouterSelf, log: Log, lifecycle: Lifecycle): Promise<void> {
   const { peerSecret, internalHost } = config;
+  const { incarnation, name } = self;
   if (peerSecret === "") throw new ConfigError("peerSecret (--peer-secret, EARSHOT_PEER_SECRET) must be set");
-  const incarnation = newIncarnation();
-  const name = config.name === "" ? "router-0" : config.name;
-  const self = { incarnation, name, node: config.node, zone: config.zone };
-  const log = createLog(config.logLevel, { role: "router", name, incarnation });
   const registry = createRegistry("router");
-  const lifecycle = new Lifecycle(log);
   lifecycle.handleSignals(config.drain);
   onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
 
@@ -127,22 +124,16 @@ interface DoorDeps {
 async function openPublicDoor(config: Config, deps: DoorDeps): Promise<Component & { readonly port: number }> {
   const edge = createEdge({ config, ...deps, clock });
   const grpc = createPublicGrpcServer({ edge, log: deps.log, registry: deps.registry, clock });
-  const port = await listenPublic(grpc, config);
-  return {
-    port,
-    drain: (deadlineMs) => grpc.drain(deadlineMs),
-    close: async () => {
-      await grpc.close();
-      await edge.close();
-    },
+  const close = async (): Promise<void> => {
+    await grpc.close();
+    await edge.close();
   };
-}
-
-async function listenPublic(grpc: PublicGrpc, { host, grpcPort }: Config): Promise<number> {
   try {
-    return await grpc.listen(host, grpcPort);
+    const port = await grpc.listen(config.host, config.grpcPort);
+    return { port, drain: (deadlineMs) => grpc.drain(deadlineMs), close };
   } catch (error) {
-    const where = `${addressOf(host, grpcPort)} (--grpc-port, EARSHOT_GRPC_PORT)`;
+    await close();
+    const where = `${addressOf(config.host, config.grpcPort)} (--grpc-port, EARSHOT_GRPC_PORT)`;
     throw new ConfigError(`the public gRPC port ${where} cannot be opened: ${messageOf(error)}`);
   }
 }
@@ -187,12 +178,28 @@ function addressOf(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-try {
-  await start(loadConfig("router", { argv: process.argv.slice(2), env: process.env }));
-} catch (error) {
+/** Tells why this router cannot start: to its parent, to whoever reads the terminal. */
+function tellCannotStart(error: unknown): void {
   if (!(error instanceof ConfigError)) throw error;
   tellParent({ type: "cannotStart", text: error.message });
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 2;
+}
+
+try {
+  const loaded = loadConfig("router", { argv: process.argv.slice(2), env: process.env });
+  const { name, node, zone, logLevel } = loaded.config;
+  const self = { incarnation: newIncarnation(), name: name === "" ? "router-0" : name, node, zone };
+  const log = createLog(logLevel, { role: "router", name: self.name, incarnation: self.incarnation });
+  const lifecycle = new Lifecycle(log);
+  try {
+    await start(loaded, self, log, lifecycle);
+  } catch (error) {
+    tellCannotStart(error);
+    await lifecycle.stop(0);
+    process.disconnect?.();
+  }
+} catch (error) {
+  tellCannotStart(error);
   process.disconnect?.();
 }

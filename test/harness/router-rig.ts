@@ -118,6 +118,17 @@ export class RouterRig {
 
   /** Starts a router; resolves when it has come to the operator. */
   async spawn(env: Readonly<Record<string, string>> = {}): Promise<RouterProcess> {
+    const router = this.launch(env);
+    const { name } = router;
+    await until(() => {
+      if (router.ended) throw new Error(`${name} ended: ${router.log}`);
+      return this.operator.streams.some((stream) => stream.open && stream.hello?.name === name);
+    }, `${name} comes to the operator`);
+    return router;
+  }
+
+  /** Starts a router and waits for nothing. */
+  launch(env: Readonly<Record<string, string>>): RouterProcess {
     const name = `router-${this.routers.length}`;
     const child = spawn(process.execPath, [join(ROOT, "router", "main.ts")], {
       stdio: ["ignore", "pipe", "pipe"],
@@ -137,10 +148,6 @@ export class RouterRig {
     }
     const router = new RouterProcess(this, name, child);
     this.routers.push(router);
-    await until(() => {
-      if (router.ended) throw new Error(`${name} ended: ${router.log}`);
-      return this.operator.streams.some((stream) => stream.open && stream.hello?.name === name);
-    }, `${name} comes to the operator`);
     return router;
   }
 

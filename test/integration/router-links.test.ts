@@ -15,7 +15,7 @@ beforeEach(async () => {
   rig.topics([
     handTopic("shop.chat"),
     handTopic("shop.low", { priority: "Low" }),
-    handTopic("shop.slow", { batchWindowMilliseconds: 200 }),
+    handTopic("shop.slow", { batchWindowMilliseconds: 1_000 }),
     handTopic("shop.small", { maxSubscribers: 3 }),
     handTopic("shop.few", { maxChannels: 2 }),
     handTopic("shop.rare", { maxPublishesPerSecond: 5 }),
@@ -258,6 +258,22 @@ test("a gateway that does not confirm costs 8 MiB at most: the oldest go, it is 
   expect(stuck.missedCount).toBeGreaterThan(0);
   expect(heard).toEqual(heard.toSorted((a, b) => a - b));
   expect(stuck.missed.every(({ topicId }) => topicId === "shop.chat")).toBe(true);
+});
+
+test("a gateway that stops reading costs no more either, and hears or is told of everything when it reads again", async () => {
+  const [stuck, well] = [link("g0"), link("g1")];
+  await stuck.interest([{ topicId: "shop.chat", count: 1 }]);
+  await well.interest([{ topicId: "shop.chat", count: 1 }]);
+  stuck.freeze();
+  const filler = "x".repeat(60_000);
+  const sent = 300;
+  for (let n = 0; n < sent; n++) await publisher.placer.place(messageOrder("shop.chat", { n, filler }));
+  await until(() => well.messages.length === sent, "the other gateway heard all");
+  expect(await router.metric("earshot_router_undrained_bytes")).toBeLessThanOrEqual(8 * 1024 * 1024);
+  stuck.thaw();
+  await until(() => stuck.messages.length + stuck.missedCount === sent, "all is heard or told as missed");
+  expect(stuck.missedCount).toBeGreaterThan(0);
+  expect(stuck.over).toBeUndefined();
 });
 
 test("Low messages give way first", async () => {

@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { GrpcClient } from "#core/runtime/grpc.ts";
@@ -294,4 +295,25 @@ test("nobody without the peer secret gets in", async () => {
   const client = clientOf(router.router.address, "another secret");
   const count = create(CountSubscriptionsRequestSchema, { topicIds: [] });
   await expect(client.unary(RouterService.method.countSubscriptions, count, 2_000)).rejects.toThrow(/peer secret/);
+});
+
+test("a setting that cannot be used is one sentence that names it, and exit code 2", async () => {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
+  closing.push(() => holder.close());
+  const { port } = holder.address() as AddressInfo;
+  const busy = { EARSHOT_SECRET: "a test's own secret, longer than 32 bytes", EARSHOT_GRPC_PORT: String(port) };
+  for (const [env, named] of [
+    [{ EARSHOT_PEERS: "nowhere" }, "EARSHOT_PEERS"],
+    [{ EARSHOT_PEERS: "" }, "EARSHOT_PEERS"],
+    [{ EARSHOT_PEER_SECRET: "" }, "EARSHOT_PEER_SECRET"],
+    [{ EARSHOT_HOT_SUBSCRIPTIONS: "many" }, "EARSHOT_HOT_SUBSCRIPTIONS"],
+    [busy, "EARSHOT_GRPC_PORT"],
+  ] as const) {
+    const router = rig.launch(env);
+    expect(await router.exit()).toBe(2);
+    const sentences = router.log.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
+    expect(sentences).toHaveLength(1);
+    expect(sentences[0]).toContain(named);
+  }
 });
