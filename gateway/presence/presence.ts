@@ -72,8 +72,13 @@ export interface PresenceStore extends Component {
 /** What a presence frame and `/subscribers` start from. */
 export interface PresenceSnapshot {
   readonly page: PresencePage | undefined;
-  /** The store did not answer: `page` is the last known one, or undefined. */
+  /** The store did not answer, or does not know of everybody yet: `page` is the last known one, or undefined. */
   readonly stale: boolean;
+  /**
+   * Only when stale: waits until the store knows of everybody again, and resolves with what it then says. Whoever told
+   * somebody a stale list owes them that one. Never rejects; where too many wait, or after close, it never resolves.
+   */
+  readonly fresh?: () => Promise<PresenceSnapshot>;
 }
 
 export interface PresenceTracker extends Component {

@@ -34,6 +34,8 @@ export class RemotePresenceStore implements PresenceStore {
   readonly #peerSecret: string;
   readonly #listeners = new Set<(why: PresenceEmptied) => void>();
   readonly #leases = new Map<string, HeldLease>();
+  /** Incarnation of the store that gave the last lease. */
+  #store: string | undefined;
   readonly #unlisten: () => void;
   #connection: Connection | undefined;
 
@@ -53,6 +55,7 @@ export class RemotePresenceStore implements PresenceStore {
     const { storeIncarnation, leaseId } = await this.#call((client) =>
       client.unary(renewLease, create(RenewLeaseRequestSchema, { gatewayIncarnation, ttlMs }), CALL_MS),
     );
+    this.#store = storeIncarnation;
     const before = this.#leases.get(gatewayIncarnation);
     this.#leases.set(gatewayIncarnation, { store: storeIncarnation, id: leaseId });
     if (before === undefined || (before.store === storeIncarnation && before.id === leaseId)) return;
@@ -78,6 +81,9 @@ export class RemotePresenceStore implements PresenceStore {
   }
 
   async list(topicId: string, limit: number, cursor: string | undefined) {
+    // A new store holds nothing until it was sent all again, which begins with a lease.
+    const isNew = this.#store !== undefined && this.#store !== this.#connection?.peer.incarnation;
+    if (isNew) throw unavailable("the presence store was started anew");
     const { listMembers } = PresenceStoreService.method;
     const request = create(ListMembersRequestSchema, { topicId, limit, cursor: cursor ?? "" });
     const answer = await this.#call((client) => client.unary(listMembers, request, CALL_MS)).catch(blameCursor);

@@ -1,12 +1,14 @@
 // Owns: reading member lists of the store for presence frames and `/subscribers`, within a deadline. Reads of one topic's
 // first page are shared: at most one is under way, and whoever comes meanwhile shares the next one, so that a crowd that
 // subscribes at once costs two reads, not one each. When the store does not answer, the last page known is given as stale.
-// The pages kept have a cap; the one read longest ago is forgotten.
+// The pages kept have a cap; the one read longest ago is forgotten. Elsewhere: who waits for a list that is whole again
+// (fresh-lists.ts).
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { Counter, Gauge, type Registry } from "#core/runtime/metrics.ts";
+import { FreshLists } from "./fresh-lists.ts";
 import type { PresencePage, PresenceSnapshot, PresenceStore } from "./presence.ts";
 
 /** Milliseconds a snapshot may take: a subscriber waits for it. */
@@ -15,7 +17,7 @@ const SNAPSHOT_MS = 200;
 /** Subscriptions in all pages that are kept for when the store is gone: some 40 MB. */
 const KEPT_ENTRIES_MAX = 100_000;
 
-interface SnapshotQuery {
+export interface SnapshotQuery {
   readonly topicId: string;
   readonly limit: number;
   readonly cursor: string | undefined;
@@ -27,6 +29,8 @@ interface SnapshotsOptions {
   readonly registry: Registry;
   /** Sends what waits to be sent, now. */
   readonly flush: () => void;
+  /** The last change that this gateway told; never: the store does not answer now. */
+  readonly settles: () => number | "never";
 }
 
 interface Waiter {
@@ -45,7 +49,9 @@ export class Snapshots {
   readonly #reads = new Map<string, SharedRead>();
   readonly #kept = new Map<string, PresencePage>();
   readonly #outcomes: Counter;
+  readonly #freshLists: FreshLists;
   #keptEntries = 0;
+  #wholeAtMs = 0;
   #waiters: Waiter[] = [];
   #settledChange = 0;
 
@@ -58,6 +64,7 @@ export class Snapshots {
       labelNames: ["outcome"],
       registers,
     });
+    this.#freshLists = new FreshLists(options.clock, options.registry, (query) => this.#take(query));
     const kept = (): number => this.#keptEntries;
     options.registry.registerMetric(
       new Gauge({
@@ -71,16 +78,17 @@ export class Snapshots {
     );
   }
 
-  /** `change`: what the store must have applied first; never: it does not answer now. */
-  async take(query: SnapshotQuery, change: number | "never"): Promise<PresenceSnapshot> {
-    const page = change === "never" ? undefined : await this.#withinDeadline(this.#read(query, change));
-    if (page !== undefined) {
-      this.#outcomes.inc({ outcome: "fresh" });
-      return { page, stale: false };
-    }
-    const kept = query.cursor === undefined ? this.#lastKnown(query) : undefined;
-    this.#outcomes.inc({ outcome: kept === undefined ? "none" : "stale" });
-    return { page: kept, stale: true };
+  async take(query: SnapshotQuery): Promise<PresenceSnapshot> {
+    const snapshot = await this.#take(query);
+    const { page, stale } = snapshot;
+    this.#outcomes.inc({ outcome: stale ? (page === undefined ? "none" : "stale") : "fresh" });
+    if (!stale || query.cursor !== undefined) return snapshot;
+    return { ...snapshot, fresh: () => this.#freshLists.wait(query) };
+  }
+
+  /** The store was started anew: for so long it may not have heard of everybody. */
+  incompleteFor(ms: number): void {
+    this.#wholeAtMs = this.#options.clock.monotonic() + ms;
   }
 
   /** Changes up to this one are applied. */
@@ -100,8 +108,21 @@ export class Snapshots {
 
   close(): void {
     this.interrupted();
+    this.#freshLists.close();
     this.#kept.clear();
     this.#keptEntries = 0;
+  }
+
+  async #take(query: SnapshotQuery): Promise<PresenceSnapshot> {
+    const settles = this.#options.settles();
+    const page = settles === "never" ? undefined : await this.#withinDeadline(this.#read(query, settles));
+    if (page !== undefined && this.#isWhole) return { page, stale: false };
+    const kept = query.cursor === undefined ? this.#lastKnown(query) : undefined;
+    return { page: kept ?? page, stale: true };
+  }
+
+  get #isWhole(): boolean {
+    return this.#options.clock.monotonic() >= this.#wholeAtMs;
   }
 
   /** The page, or undefined when it could not be had in time. Throws what the caller did wrong. */
@@ -126,7 +147,7 @@ export class Snapshots {
     const { topicId, limit, cursor } = query;
     if (cursor !== undefined) return this.#options.store.list(topicId, limit, cursor);
     const page = await this.#shared(topicId, limit);
-    this.#keep(query, page);
+    if (this.#isWhole) this.#keep(query, page);
     return page;
   }
 

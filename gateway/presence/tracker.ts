@@ -11,6 +11,7 @@ import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import { ordersOf, ordersOfReaped, type PresenceOrder } from "./changes.ts";
 import { Ledger, type LedgerBatch } from "./ledger.ts";
+import { RECOVERY_MS } from "./memory-store.ts";
 import type { PresenceEntry, PresenceSnapshot, PresenceStore, PresenceTracker } from "./presence.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Teller } from "./teller.ts";
@@ -71,7 +72,13 @@ export class StoreTracker implements PresenceTracker {
       pending: () => this.#ledger.pending,
       outstanding: () => this.#teller.outstanding,
     });
-    this.#snapshots = new Snapshots({ store, clock, registry, flush: () => this.#flush() });
+    this.#snapshots = new Snapshots({
+      store,
+      clock,
+      registry,
+      flush: () => this.#flush(),
+      settles: () => (this.#reached === true ? this.#ledger.lastChange : "never"),
+    });
     store.onEmptied((why) => {
       this.#log.warn(
         { why, held: this.#ledger.held },
@@ -79,6 +86,7 @@ export class StoreTracker implements PresenceTracker {
       );
       this.#ledger.emptied(why);
       this.#snapshots.interrupted();
+      if (why === "restarted") this.#snapshots.incompleteFor(RECOVERY_MS);
     });
     void this.#renew();
     this.#scheduleReap();
@@ -95,8 +103,7 @@ export class StoreTracker implements PresenceTracker {
   }
 
   snapshot(topicId: string, limit: number, cursor: string | undefined): Promise<PresenceSnapshot> {
-    const settles = this.#reached === true ? this.#ledger.lastChange : "never";
-    return this.#snapshots.take({ topicId, limit, cursor }, settles);
+    return this.#snapshots.take({ topicId, limit, cursor });
   }
 
   close(): Promise<void> {

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from "vitest";
 import { EarshotError } from "#core/runtime/errors.ts";
-import { createRegistry } from "#core/runtime/metrics.ts";
+import { createRegistry, type Registry } from "#core/runtime/metrics.ts";
 import type { PresencePage, PresenceStore } from "../../gateway/presence/presence.ts";
 import { Snapshots } from "../../gateway/presence/snapshots.ts";
 import { HandClock } from "../harness/hand-clock.ts";
@@ -14,12 +14,21 @@ interface Read {
 }
 
 let reads: Read[];
+let registry: Registry;
 let flushes: number;
 let clock: HandClock;
 let snapshots: Snapshots;
+let settles: number | "never";
+
+/** A snapshot when the gateway's last change was `change`, or the store is known to be gone. */
+function take(query: { topicId: string; limit: number; cursor: string | undefined }, change: number | "never") {
+  settles = change;
+  return snapshots.take(query);
+}
 
 beforeEach(() => {
   reads = [];
+  registry = createRegistry("gateway");
   flushes = 0;
   clock = new HandClock();
   const store: Pick<PresenceStore, "list"> = {
@@ -31,10 +40,11 @@ beforeEach(() => {
   snapshots = new Snapshots({
     store: store as PresenceStore,
     clock,
-    registry: createRegistry("gateway"),
+    registry,
     flush: () => {
       flushes += 1;
     },
+    settles: () => settles,
   });
 });
 
@@ -55,13 +65,13 @@ async function turn(): Promise<void> {
 }
 
 test("a crowd that comes at once costs two reads, and everybody's read began after they came", async () => {
-  const crowd = Array.from({ length: 1_000 }, () => snapshots.take(TOPIC, 0));
+  const crowd = Array.from({ length: 1_000 }, () => take(TOPIC, 0));
   await turn();
   expect(reads).toHaveLength(1);
   reads[0]?.resolve(pageOf(["alice"]));
   await turn();
   expect(reads).toHaveLength(2);
-  const late = snapshots.take(TOPIC, 0);
+  const late = take(TOPIC, 0);
   await turn();
   reads[1]?.resolve(pageOf(["alice", "bob"], 2));
   await turn();
@@ -69,7 +79,7 @@ test("a crowd that comes at once costs two reads, and everybody's read began aft
   reads[2]?.resolve(pageOf(["alice", "bob", "carol"], 3));
   const counts = (await Promise.all([...crowd, late])).map(({ page }) => page?.count);
   expect([counts[0], counts[1], counts[999], counts[1_000]]).toEqual([1, 2, 2, 3]);
-  const after = snapshots.take(TOPIC, 0);
+  const after = take(TOPIC, 0);
   await turn();
   expect(reads).toHaveLength(4);
   reads[3]?.resolve(pageOf([]));
@@ -77,7 +87,7 @@ test("a crowd that comes at once costs two reads, and everybody's read began aft
 });
 
 test("a snapshot waits for what its gateway told before, and has it sent at once", async () => {
-  const snapshot = snapshots.take(TOPIC, 5);
+  const snapshot = take(TOPIC, 5);
   await turn();
   expect([reads.length, flushes]).toEqual([0, 1]);
   snapshots.settled(4);
@@ -91,11 +101,11 @@ test("a snapshot waits for what its gateway told before, and has it sent at once
 });
 
 test("after 200 ms what was known last is given as stale; where nothing was, nothing", async () => {
-  const first = snapshots.take(TOPIC, 0);
+  const first = take(TOPIC, 0);
   await turn();
   reads[0]?.resolve(pageOf(["alice", "bob"]));
   await first;
-  const [known, unknown] = [snapshots.take(TOPIC, 0), snapshots.take({ ...TOPIC, topicId: "shop.other" }, 0)];
+  const [known, unknown] = [take(TOPIC, 0), take({ ...TOPIC, topicId: "shop.other" }, 0)];
   await turn();
   clock.advance(199);
   let done = false;
@@ -106,38 +116,38 @@ test("after 200 ms what was known last is given as stale; where nothing was, not
   expect(done).toBe(false);
   clock.advance(1);
   expect(await known).toMatchObject({ stale: true, page: { count: 2 } });
-  expect(await unknown).toEqual({ stale: true, page: undefined });
+  expect(await unknown).toMatchObject({ stale: true, page: undefined });
 });
 
 test("a store that is known to be gone is not waited for", async () => {
-  expect(await snapshots.take(TOPIC, "never")).toEqual({ stale: true, page: undefined });
-  const waiting = snapshots.take(TOPIC, 7);
+  expect(await take(TOPIC, "never")).toMatchObject({ stale: true, page: undefined });
+  const waiting = take(TOPIC, 7);
   snapshots.interrupted();
-  expect(await waiting).toEqual({ stale: true, page: undefined });
+  expect(await waiting).toMatchObject({ stale: true, page: undefined });
   expect([reads.length, clock.pending]).toEqual([0, 0]);
 });
 
 test("a read that fails is stale, a cursor that is none is the caller's mistake", async () => {
-  const failing = snapshots.take(TOPIC, 0);
+  const failing = take(TOPIC, 0);
   await turn();
   reads[0]?.reject(new EarshotError("presence_unavailable"));
-  expect(await failing).toEqual({ stale: true, page: undefined });
-  const wrong = snapshots.take({ ...TOPIC, cursor: "nonsense" }, 0);
+  expect(await failing).toMatchObject({ stale: true, page: undefined });
+  const wrong = take({ ...TOPIC, cursor: "nonsense" }, 0);
   await turn();
   reads[1]?.reject(new EarshotError("invalid_request", "cursor must be ..."));
   await expect(wrong).rejects.toMatchObject({ code: "invalid_request" });
 });
 
 test("a known page is cut to what was asked for, and a page cut short replaces no whole one", async () => {
-  const whole = snapshots.take(TOPIC, 0);
+  const whole = take(TOPIC, 0);
   await turn();
   reads[0]?.resolve(pageOf(["alice", "bob", "carol"], 1));
   await whole;
-  const short = snapshots.take({ ...TOPIC, limit: 1 }, 0);
+  const short = take({ ...TOPIC, limit: 1 }, 0);
   await turn();
   reads[1]?.resolve({ ...pageOf(["alice"], 2, "next"), count: 3 });
   await short;
-  const stale = await snapshots.take({ ...TOPIC, limit: 2 }, "never");
+  const stale = await take({ ...TOPIC, limit: 2 }, "never");
   expect(stale.page?.members.map(({ userId }) => userId)).toEqual(["alice", "bob"]);
   expect([stale.page?.count, stale.page?.nextCursor]).toEqual([3, undefined]);
 });
@@ -145,14 +155,80 @@ test("a known page is cut to what was asked for, and a page cut short replaces n
 test("pages are kept up to 100,000 subscriptions; the one read longest ago is forgotten", async () => {
   const users = Array.from({ length: 1_000 }, (_, index) => `u${index}`);
   const read = async (topicId: string): Promise<void> => {
-    const snapshot = snapshots.take({ ...TOPIC, topicId }, 0);
+    const snapshot = take({ ...TOPIC, topicId }, 0);
     await turn();
     reads.at(-1)?.resolve(pageOf(users));
     await snapshot;
   };
   for (let index = 0; index < 100; index++) await read(`shop.t${index}`);
-  expect((await snapshots.take({ ...TOPIC, topicId: "shop.t0" }, "never")).page?.count).toBe(1_000);
+  expect((await take({ ...TOPIC, topicId: "shop.t0" }, "never")).page?.count).toBe(1_000);
   await read("shop.t100");
-  expect((await snapshots.take({ ...TOPIC, topicId: "shop.t0" }, "never")).page).toBeUndefined();
-  expect((await snapshots.take({ ...TOPIC, topicId: "shop.t1" }, "never")).page?.count).toBe(1_000);
+  expect((await take({ ...TOPIC, topicId: "shop.t0" }, "never")).page).toBeUndefined();
+  expect((await take({ ...TOPIC, topicId: "shop.t1" }, "never")).page?.count).toBe(1_000);
+});
+
+test("a store that was started anew is stale until everybody is back, by what was known before it", async () => {
+  const before = take(TOPIC, 0);
+  await turn();
+  reads[0]?.resolve(pageOf(["alice", "bob"], 1));
+  await before;
+  snapshots.incompleteFor(1_500);
+  const [known, unknown] = [take(TOPIC, 0), take({ ...TOPIC, topicId: "shop.other" }, 0)];
+  await turn();
+  reads[1]?.resolve(pageOf(["alice"], 2));
+  reads[2]?.resolve(pageOf(["carol"], 2));
+  expect(await known).toMatchObject({ stale: true, page: { count: 2 } });
+  expect(await unknown).toMatchObject({ stale: true, page: { count: 1 } });
+  clock.advance(1_500);
+  const whole = take(TOPIC, 0);
+  await turn();
+  reads[3]?.resolve(pageOf(["alice"], 3));
+  expect(await whole).toEqual({ stale: false, page: pageOf(["alice"], 3) });
+});
+
+test("who was given a stale list gets a whole one when there is one, by one read a topic", async () => {
+  const stale = await take(TOPIC, "never");
+  const lists = Promise.all([stale.fresh?.(), stale.fresh?.(), (await take(TOPIC, "never")).fresh?.()]);
+  for (let look = 0; look < 3; look++) {
+    clock.advance(250);
+    await turn();
+  }
+  expect(reads).toHaveLength(0);
+  settles = 0;
+  clock.advance(250);
+  await turn();
+  expect(reads).toHaveLength(1);
+  reads[0]?.reject(new EarshotError("presence_unavailable"));
+  await turn();
+  clock.advance(250);
+  await turn();
+  reads[1]?.resolve(pageOf(["alice"]));
+  for (const list of await lists) expect(list).toEqual({ stale: false, page: pageOf(["alice"]) });
+  clock.advance(1_000);
+  expect([reads.length, clock.pending]).toEqual([2, 0]);
+});
+
+test("whole lists are read a few at a time, whoever waits", async () => {
+  const topics = Array.from({ length: 20 }, (_, index) => ({ ...TOPIC, topicId: `shop.t${index}` }));
+  const stale = await Promise.all(topics.map((topic) => take(topic, "never")));
+  const lists = Promise.all(stale.map(async (one) => one.fresh?.()));
+  settles = 0;
+  clock.advance(250);
+  await turn();
+  expect(reads).toHaveLength(8);
+  for (let served = 0; served < 20; served++) {
+    reads[served]?.resolve(pageOf(["alice"]));
+    await turn();
+  }
+  expect((await lists).every((list) => list?.stale === false)).toBe(true);
+});
+
+test("10,000 topics may be waited for, one more is not, and none after the end", async () => {
+  for (let index = 0; index <= 10_000; index++) {
+    void (await take({ ...TOPIC, topicId: `shop.t${index}` }, "never")).fresh?.();
+  }
+  const owed = await registry.getSingleMetric("earshot_presence_lists_owed")?.get();
+  expect(owed?.values[0]?.value).toBe(10_000);
+  snapshots.close();
+  expect(clock.pending).toBe(0);
 });
