@@ -62,6 +62,11 @@ export class PresenceFrames<Link> {
     this.#due.set(entry, members);
   }
 
+  /** Drops what is due: whoever asks from now on begins with a list that has it. */
+  forget(entry: TopicEntry<Link>): void {
+    this.#due.delete(entry);
+  }
+
   /** The number of subscriptions changed. */
   totalChanged(entry: TopicEntry<Link>): void {
     if (entry.presenceTotal === 0 || this.#due.has(entry)) return;

@@ -135,7 +135,8 @@ export class Sequencer<Link extends RecordTaker> {
   #withReceipt(entry: TopicEntry<Link>, windowMs: number, hand: (receiptId: number) => void): Promise<ReceiptTotals> {
     const { receipts, clock } = this.#deps;
     const due = new Map<Link, number>();
-    for (const [index, link] of entry.links.entries()) due.set(link, entry.counts[index] ?? 0);
+    for (const [index, link] of entry.links.entries()) if (link.open) due.set(link, entry.counts[index] ?? 0);
+    if (due.size === 0) return Promise.resolve({ written: 0, notWritten: NOTHING, exact: true });
     return new Promise((resolve) => {
       hand(receipts.open(due, clock.monotonic() + windowMs + RECEIPT_WAIT_MS, resolve));
     });
@@ -176,6 +177,8 @@ export class Sequencer<Link extends RecordTaker> {
   #presence(update: PresenceUpdate, entry: TopicEntry<Link> | undefined): Sequenced {
     const { clock, presence, warmth } = this.#deps;
     if (entry === undefined || entry.presenceTotal === 0) {
+      // Nobody is told of this change, so nobody who comes next may be told of those before it.
+      if (entry !== undefined) presence.forget(entry);
       if (!warmth.isWarm(clock.monotonic())) return this.#wrongRouter();
       return done({ deliveredTo: 0, dropped: true, reason: "no_subscribers" });
     }

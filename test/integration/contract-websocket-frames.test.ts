@@ -282,9 +282,9 @@ describe("subscribing", () => {
       [fresh("shop.quiet"), ["welcome", "subscribed", "message"]],
     ];
     for (const [topic, expected] of kinds) {
-      let speaking = true;
+      const enough = new AbortController();
       const spoken = (async () => {
-        for (let count = 0; speaking; count++) await publish(fleet.http("gateway-1"), topic, count);
+        for (let count = 0; !enough.signal.aborted; count++) await publish(fleet.http("gateway-1"), topic, count);
       })();
       try {
         for (let round = 0; round < 10; round++) {
@@ -303,7 +303,7 @@ describe("subscribing", () => {
           expect(seqs[0], what).toBe((client.frames.of("subscribed")[0]?.["seq"] as number) + 1);
         }
       } finally {
-        speaking = false;
+        enough.abort();
         await spoken;
       }
     }

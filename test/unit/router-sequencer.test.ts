@@ -23,9 +23,10 @@ import { handTopic } from "../harness/router-rig.ts";
 class Ear {
   readonly records: QueuedRecord[] = [];
   full = false;
+  open = true;
 
   push(record: QueuedRecord): boolean {
-    if (this.full) return false;
+    if (this.full || !this.open) return false;
     this.records.push(record);
     return true;
   }
@@ -259,6 +260,19 @@ test("receipts wait for every link that has the message, and links that let it g
   });
 });
 
+test("a link that has ended and whose interest is still there is neither counted nor waited for", async () => {
+  const desk = new Desk();
+  const [ended, well] = [desk.hear("shop.chat", 2), desk.hear("shop.chat", 1)];
+  ended.open = false;
+  expect(desk.say(messageOrder("shop.chat", 1))).toMatchObject({ deliveredTo: 1 });
+  const waiting = desk.sequencer.sequence(messageOrder("shop.chat", 1, { receipt: "gateway" }));
+  desk.receipts.answer(well, 1, 1, {});
+  expect(answerOf(await waiting)).toMatchObject({ deliveredTo: 1, exact: true });
+  well.open = false;
+  const nobody = await desk.sequencer.sequence(messageOrder("shop.chat", 1, { receipt: "gateway" }));
+  expect(answerOf(nobody)).toMatchObject({ deliveredTo: 0, dropped: true, reason: "no_subscribers" });
+});
+
 test("presence of a topic that nobody asked it of goes nowhere and is kept nowhere", () => {
   const desk = new Desk({ presence: "Members" });
   const ear = desk.hear("shop.chat", 1);
@@ -266,6 +280,23 @@ test("presence of a topic that nobody asked it of goes nowhere and is kept nowhe
   expect(desk.say({ kind: "presence", topicId: "shop.chat", update })).toMatchObject({ deliveredTo: 0, dropped: true });
   desk.presence.sweep(desk.clock.monotonic() + 10_000);
   expect(ear.records).toEqual([]);
+});
+
+test("who joined and left around a time when nobody asked is told to nobody who asks later", () => {
+  const desk = new Desk({ presence: "Members" });
+  const ear = desk.hear("shop.chat", 1, 1);
+  const member = [{ userId: "alice", info: undefined }];
+  const say = (update: { joined?: typeof member; left?: typeof member; count: number; version: number }): void => {
+    desk.say({ kind: "presence", topicId: "shop.chat", update: { joined: [], left: [], ...update } });
+  };
+  say({ count: 1, version: 1, joined: [{ userId: "bob", info: undefined }] });
+  desk.presence.sweep(desk.clock.monotonic());
+  say({ count: 2, version: 2, joined: member });
+  desk.hear("shop.chat", 1, 0, ear);
+  say({ count: 1, version: 3, left: member });
+  desk.hear("shop.chat", 1, 1, ear);
+  desk.presence.sweep(desk.clock.monotonic() + 60_000);
+  expect(ear.envelopes).toMatchObject([{ count: 1, joined: [{ user_id: "bob" }] }]);
 });
 
 test("more changes of a second than a frame lists leave the numbers alone", () => {
