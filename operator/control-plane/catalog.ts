@@ -19,11 +19,14 @@ export interface CatalogEntry {
   readonly version: number;
 }
 
+/** `isNews`: the fleet must be told; else only what is known of the Topic changed (a newer manifest is wrong). */
+type CatalogListener = (key: string, isNews: boolean) => void;
+
 export class Catalog {
   readonly #store: TopicStore;
   readonly #ceilings: Ceilings;
   readonly #entries = new Map<string, CatalogEntry>();
-  readonly #listeners = new Set<(key: string) => void>();
+  readonly #listeners = new Set<CatalogListener>();
   #version = 0;
 
   constructor(store: TopicStore, ceilings: Ceilings) {
@@ -50,8 +53,8 @@ export class Catalog {
     return this.#version;
   }
 
-  /** Called with the key of every entry that came, changed or went. */
-  onChange(listener: (key: string) => void): Unlisten {
+  /** Called for every entry that came, changed or went. */
+  onChange(listener: CatalogListener): Unlisten {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -59,17 +62,12 @@ export class Catalog {
   #take(key: string): void {
     const stored = this.#store.topics.get(key);
     const before = this.#entries.get(key);
-    if (stored === undefined) {
-      if (!this.#entries.delete(key)) return;
-      this.#version += 1;
-    } else {
-      // A rejected newer manifest changes the status alone, nothing that the fleet must be told.
-      const isSame =
-        before?.stored.generation === stored.generation && before.stored.createdAtMs === stored.createdAtMs;
-      if (!isSame) this.#version += 1;
-      this.#entries.set(key, this.#makeEntry(stored, isSame ? before.version : this.#version));
+    const isNews = stored === undefined ? this.#entries.delete(key) : !isSame(before?.stored, stored);
+    if (isNews) this.#version += 1;
+    if (stored !== undefined) {
+      this.#entries.set(key, this.#makeEntry(stored, isNews ? this.#version : (before?.version ?? 0)));
     }
-    for (const listener of this.#listeners) listener(key);
+    for (const listener of this.#listeners) listener(key, isNews);
   }
 
   #makeEntry(stored: StoredTopic, version: number): CatalogEntry {
@@ -92,4 +90,13 @@ export class Catalog {
       },
     };
   }
+}
+
+function isSame(before: StoredTopic | undefined, after: StoredTopic): boolean {
+  return (
+    before !== undefined &&
+    before.generation === after.generation &&
+    before.createdAtMs === after.createdAtMs &&
+    before.httpManaged === after.httpManaged
+  );
 }

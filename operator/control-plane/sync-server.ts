@@ -73,7 +73,8 @@ export class SyncServer implements Component {
     const { catalog, members, clock } = options;
     this.#options = options;
     this.#source = { catalog, members, map: () => this.#map };
-    this.#unlisten = catalog.onChange((key) => {
+    this.#unlisten = catalog.onChange((key, isNews) => {
+      if (!isNews) return;
       for (const { greeted } of this.#streams) greeted?.session.topicChanged(key);
     });
     this.#sweeping = clock.every(SWEEP_MS, () => this.#sweep());
@@ -190,6 +191,7 @@ export class SyncServer implements Component {
       return;
     }
     const { incarnation, httpTopicsNamespace, processes, log } = this.#options;
+    if (hello.wantsTopics) this.#endOlder(hello.incarnation);
     const session = new Session(this.#source, hello.wantsTopics, (push) => this.#send(stream, push));
     stream.greeted = { incarnation: hello.incarnation, role, session };
     const welcome = { protocolVersion: SYNC_PROTOCOL_VERSION, incarnation, role: Role.OPERATOR, httpTopicsNamespace };
@@ -197,6 +199,15 @@ export class SyncServer implements Component {
     log.info({ process: hello.name, processRole: role, wantsTopics: hello.wantsTopics }, "process connected");
     processes.opened(hello, role);
     session.pump();
+  }
+
+  /** A process has one stream for Topics: an older one is dead, whether or not that is known yet. */
+  #endOlder(incarnation: string): void {
+    for (const stream of this.#streams) {
+      if (stream.greeted?.incarnation !== incarnation || !stream.greeted.session.wantsTopics) continue;
+      this.#forget(stream);
+      stream.call.end();
+    }
   }
 
   #send(stream: Stream, push: Push): void {

@@ -3,6 +3,7 @@
 // Invariant: a Topic is gone only when its file has been without it for a moment, so that no editor's save, rename or
 // half-written file ends subscriptions.
 
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { TopicPolicy } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
@@ -52,8 +53,10 @@ export class FolderTopicStore implements TopicStore {
   readonly #topics = new Map<string, StoredTopic>();
   readonly #listeners = new Set<(key: string) => void>();
   readonly #missing = new Map<string, Timer>();
-  /** Changes over HTTP happen one after the other. */
-  #mutation: Promise<unknown> = Promise.resolve();
+  /** The last change over HTTP of each Topic that has one under way: they happen one after the other. */
+  readonly #mutations = new Map<string, Promise<unknown>>();
+  /** Topics that are being made: they count already. */
+  #creating = 0;
 
   constructor(options: FolderTopicStoreOptions) {
     const { topics, state, clock, log, metrics, tell } = options;
@@ -72,7 +75,7 @@ export class FolderTopicStore implements TopicStore {
       listener: {
         changed: (file) => this.#fileChanged(file),
         gone: (name) => this.#fileGone(name),
-        unreadable: (name, cause) => this.#reports.set(name, [`${name} cannot be read: ${cause}`]),
+        unreadable: (name, cause) => this.#reports.set(this.#pathOf(name), [`${this.#pathOf(name)}: ${cause}`]),
         folderUnreadable: (cause) => this.#folderUnreadable(cause),
       },
     });
@@ -103,7 +106,7 @@ export class FolderTopicStore implements TopicStore {
     await this.#reports.close();
     for (const timer of this.#missing.values()) timer.cancel();
     this.#missing.clear();
-    await this.#mutation.catch(() => undefined);
+    await Promise.allSettled(this.#mutations.values());
     await this.#ledger.close();
   }
 
@@ -113,24 +116,29 @@ export class FolderTopicStore implements TopicStore {
   }
 
   create(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(name, async () => {
       const manifest = judge(name, policy, undefined);
       const { key } = manifest;
       if (this.#topics.has(key)) throw new EarshotError("topic_exists", `Topic ${key} is there already`);
       const { httpTopicsMax, clock } = this.#options;
-      if (this.#http.topics.size >= httpTopicsMax) {
+      if (this.#http.topics.size + this.#creating >= httpTopicsMax) {
         throw new EarshotError(
           "quota_exceeded",
           `there are ${httpTopicsMax} Topics made over HTTP, and no more may be`,
         );
       }
-      await this.#http.put(manifest, clock.now(), 1);
+      this.#creating += 1;
+      try {
+        await this.#http.put(manifest, clock.now(), 1);
+      } finally {
+        this.#creating -= 1;
+      }
       return this.#settleNow(key);
     });
   }
 
   update(name: ObjectName, changes: Partial<TopicPolicy>): Promise<StoredTopic> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(name, async () => {
       const { key, generation, createdAtMs, policy: inForce } = this.#httpManaged(name);
       const policy = { ...inForce, ...changes };
       const manifest = judge(name, policy, inForce);
@@ -142,7 +150,7 @@ export class FolderTopicStore implements TopicStore {
   }
 
   delete(name: ObjectName): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(name, async () => {
       const { key } = this.#httpManaged(name);
       await this.#http.remove(key);
       this.#remove(key);
@@ -162,8 +170,9 @@ export class FolderTopicStore implements TopicStore {
     const inForce = (key: string): TopicPolicy | undefined =>
       this.#topics.get(key)?.policy ?? this.#ledger.entries.get(key)?.policy;
     const documents = await judgeManifests(text, inForce);
-    const { touched, problems } = this.#manifests.setFile(name, changedAtMs, documents);
-    this.#reports.set(name, problems);
+    const file = this.#pathOf(name);
+    const { touched, problems } = this.#manifests.setFile(file, changedAtMs, documents);
+    this.#reports.set(file, problems);
     const slices = new Slices();
     for (const key of touched) {
       this.#settle(key);
@@ -172,8 +181,14 @@ export class FolderTopicStore implements TopicStore {
   }
 
   #fileGone(name: string): void {
-    this.#reports.set(name, []);
-    for (const key of this.#manifests.removeFile(name)) this.#settle(key);
+    const file = this.#pathOf(name);
+    this.#reports.set(file, []);
+    for (const key of this.#manifests.removeFile(file)) this.#settle(key);
+  }
+
+  /** A file as its user would open it. */
+  #pathOf(name: string): string {
+    return join(this.#options.topics, name);
   }
 
   #folderUnreadable(cause: string | undefined): void {
@@ -271,9 +286,17 @@ export class FolderTopicStore implements TopicStore {
     return topic;
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#mutation.then(work, work);
-    this.#mutation = done.catch(() => undefined);
+  #inTurn<T>({ namespace, name }: ObjectName, work: () => Promise<T>): Promise<T> {
+    const key = `${namespace}.${name}`;
+    const done = (this.#mutations.get(key) ?? Promise.resolve()).then(work, work);
+    const settled = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#mutations.set(key, settled);
+    void settled.then(() => {
+      if (this.#mutations.get(key) === settled) this.#mutations.delete(key);
+    });
     return done;
   }
 }

@@ -52,6 +52,9 @@ const TIME_GRAIN_MS = 100;
 /** Bytes of one file: some 80,000 Topics; decoding and hashing more would hold the event loop. */
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
 
+/** Files of one folder: looking at more takes longer than anybody waits for an edit. */
+const FILES_MAX = 100_000;
+
 /** Files read at a time. */
 const READS_AT_ONCE = 16;
 
@@ -138,7 +141,7 @@ export class WatchedFolder implements Component {
     let names: string[];
     try {
       this.#watch((await stat(folder)).ino);
-      names = (await readdir(folder)).filter(isManifestName).sort();
+      names = this.#atMost((await readdir(folder)).filter(isManifestName).sort());
     } catch (error) {
       this.#watcher?.close();
       this.#watchedInode = undefined;
@@ -165,6 +168,14 @@ export class WatchedFolder implements Component {
       this.#known.delete(name);
       listener.gone(name);
     }
+  }
+
+  /** The files that are read: the first by name. */
+  #atMost(names: string[]): string[] {
+    if (names.length <= FILES_MAX) return names;
+    const cause = `there are ${names.length} files here, and only the first ${FILES_MAX} by name are read`;
+    this.#options.listener.unreadable(names[FILES_MAX] ?? "", cause);
+    return names.slice(0, FILES_MAX);
   }
 
   async #tell(name: string, reading: Reading): Promise<void> {

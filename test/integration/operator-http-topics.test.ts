@@ -169,7 +169,7 @@ test("a manifest of the same Topic in the folder counts before the one made over
   await until(() => gateway.topics.get("default.both")?.policy.permissions === "SubscribeOnly", "the folder counts");
   expect(gateway.topics.get("default.both")?.httpManaged).toBe(false);
   await until(
-    () => fleet.notices.some((text) => text.includes("default.both is in both.yaml line 1 already")),
+    () => fleet.notices.some((text) => /default.both is in .*both.yaml line 1 already/.test(text)),
     "it is told",
   );
   fleet.removeTopics("both.yaml");

@@ -20,11 +20,11 @@ function kept(fleet: TestFleet): string {
   return existsSync(path) ? readFileSync(path, "utf8") : "";
 }
 
+/** The notice that has `part` in it, without the folder's path. */
 async function notice(fleet: TestFleet, part: string): Promise<string> {
-  return until(
-    () => fleet.notices.find((text) => text.includes(part)),
-    `a notice with ${part}; there are ${fleet.notices.join(" | ")}`,
-  );
+  const told = (): string | undefined => fleet.notices.find((text) => text.includes(part));
+  const text = await until(told, `a notice with ${part}; there are ${fleet.notices.join(" | ")}`);
+  return text.replaceAll(`${fleet.topicsFolder}/`, "");
 }
 
 test("Topics of the folder reach a process, and every edit follows", async () => {
