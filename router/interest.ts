@@ -155,11 +155,14 @@ export class InterestTable<Link> {
     return entry;
   }
 
-  /** Forgets all that a link brought. */
-  removeLink(link: Link, nowMs: number): void {
+  /** Forgets all that a link brought, yielding after every topic so that the caller may pause between any two. */
+  *removing(link: Link, nowMs: number): Generator<void, void> {
     const entries = this.#byLink.get(link);
     if (entries === undefined) return;
-    for (const entry of entries) this.#remove(entry, entry.links.indexOf(link), nowMs);
+    for (const entry of entries) {
+      this.#remove(entry, entry.links.indexOf(link), nowMs);
+      yield;
+    }
     this.#byLink.delete(link);
   }
 

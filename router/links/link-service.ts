@@ -1,6 +1,6 @@
 // Owns: LinkService at the router: which gateways are linked, one link an incarnation (a newer stream replaces the
 // older). Reads their frames, writes batches once a turn of the event loop, forgets all of a link when it ends.
-// Invariant: a link's interest lives exactly as long as the link.
+// Invariant: what a link brought is forgotten when it ends, and nothing is handed to it from that very moment.
 
 import { create } from "@bufbuild/protobuf";
 import { EarshotError } from "#core/runtime/errors.ts";
@@ -49,6 +49,10 @@ const LINKS_MAX = 4_096;
 
 /** Milliseconds a stream may take to its Hello. */
 const HELLO_MS = 5_000;
+
+/** Milliseconds that forgetting may hold the event loop at a time, and how many topics pass between looks at the clock. */
+const SLICE_MS = 4;
+const SLICE_TOPICS = 128;
 
 export class Links implements Component {
   readonly handlers: Handlers<typeof LinkServiceDesc>;
@@ -190,13 +194,28 @@ export class Links implements Component {
     if (!link.open) return;
     const { incarnation, name } = link.gateway;
     if (this.#links.get(incarnation) === link) this.#links.delete(incarnation);
-    const { table, receipts, clock, log, changed } = this.#options;
+    const { receipts, log, changed } = this.#options;
     // First the link, so that nothing is pushed to it while its interest goes.
     link.close();
     receipts.linkGone(link);
-    table.removeLink(link, clock.monotonic());
+    this.#forget(link);
     log.info({ gateway: name, gatewayIncarnation: incarnation, cause }, "gateway link ended");
     changed();
+  }
+
+  /** Takes a link's interest away in slices: a gateway may have had a million topics. */
+  #forget(link: Link): void {
+    const { table, clock } = this.#options;
+    const steps = table.removing(link, clock.monotonic());
+    const work = (): void => {
+      const endsAtMs = clock.monotonic() + SLICE_MS;
+      for (let step = 1; steps.next().done !== true; step++) {
+        if (step % SLICE_TOPICS !== 0 || clock.monotonic() < endsAtMs) continue;
+        setImmediate(work);
+        return;
+      }
+    };
+    work();
   }
 
   #flushSoon(link: Link): void {

@@ -7,6 +7,9 @@ import type { TopicEntry } from "../interest.ts";
 import type { QueuedRecord } from "../record.ts";
 
 export interface RecordTaker {
+  /** False once it has ended; its interest may still be there for a moment. */
+  readonly open: boolean;
+  /** False when the record went nowhere. */
   push(record: QueuedRecord): boolean;
 }
 

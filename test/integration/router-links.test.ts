@@ -348,4 +348,7 @@ test("fifty thousand topics of one gateway are confirmed while another's message
   await confirmed;
   expect(latencies.toSorted((a, b) => a - b)[25]).toBeLessThan(250);
   expect(await router.metric("earshot_router_interests")).toBe(50_001);
+  expect(await router.metric("earshot_router_subscriptions")).toBe(50_001);
+  big.close();
+  await until(async () => (await router.metric("earshot_router_subscriptions")) === 1, "its interest is gone with it");
 });

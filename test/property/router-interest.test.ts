@@ -64,7 +64,7 @@ class Run {
         this.#publish(taken.id);
         return;
       case "unlink":
-        this.table.removeLink(taken.link, this.nowMs);
+        expect([...this.table.removing(taken.link, this.nowMs)].every((step) => step === undefined)).toBe(true);
         for (const topic of this.counts.keys()) this.#put(topic, taken.link, 0, 0);
         return;
       case "wait":
