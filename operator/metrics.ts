@@ -22,6 +22,7 @@ export type OperatorEvent =
 
 export class OperatorMetrics {
   readonly epoch: Gauge;
+  readonly mappedRouters: Gauge;
   readonly gaveUp: Counter;
   readonly rejectedManifests: Gauge;
   readonly hotTopics: Gauge;
@@ -30,6 +31,11 @@ export class OperatorMetrics {
   constructor(registry: Registry) {
     const registers = [registry];
     this.epoch = new Gauge({ name: "earshot_operator_epoch", help: "Epoch of the stored shard map.", registers });
+    this.mappedRouters = new Gauge({
+      name: "earshot_operator_mapped_routers",
+      help: "Routers of the shard map in force.",
+      registers,
+    });
     this.gaveUp = new Counter({
       name: "earshot_operator_give_ups_total",
       help: "Times that a plan went on without a gateway that had not acked a map in time.",
