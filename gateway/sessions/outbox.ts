@@ -6,6 +6,7 @@
 
 import type { SlowConsumer } from "#core/domain/topic.ts";
 import type { Encoding } from "../fanout/encoding.ts";
+import { OutboxQueue } from "./outbox-queue.ts";
 
 /** What an outbox needs of a socket (node:net, or the gRPC adapter). */
 export interface OutboxSocket {
@@ -54,26 +55,7 @@ export const CONTROL_UNSENT_BYTES_MAX = 1024 * 1024;
 /** Bytes given to a socket at once from the queue: what is given can no longer be dropped. */
 const FLUSH_BYTES = 64 * 1024;
 
-/** Dropped entries that may lie between live ones before the queue is packed. */
-const HOLES_MAX = 1_024;
-
 const NOTHING = Buffer.alloc(0);
-
-interface Entry {
-  /** Undefined for control frames. */
-  readonly waiting: TopicQueue | undefined;
-  /** Undefined for a gap, whose bytes are made when it is sent. */
-  bytes: Buffer | undefined;
-  /** Messages that a gap stands for. */
-  missed: number;
-}
-
-/** What waits here of one topic: indices would move, so entries themselves. */
-interface TopicQueue {
-  readonly topicId: string;
-  entries: Entry[];
-  bytes: number;
-}
 
 export class Outbox {
   readonly encoding: Encoding;
@@ -84,7 +66,7 @@ export class Outbox {
   readonly #owner: OutboxOwner;
   readonly #totals: OutboxTotals;
   #state: "open" | "tooSlow" | "closed" = "open";
-  #queue: Queue | undefined;
+  #queue: OutboxQueue | undefined;
 
   constructor(
     encoding: Encoding,
@@ -132,9 +114,8 @@ export class Outbox {
       return;
     }
     const queue = this.#waiting();
-    queue.controlBytes += bytes.length;
+    queue.pushControl(bytes);
     this.#totals.queuedBytes += bytes.length;
-    queue.push({ waiting: undefined, bytes, missed: 0 });
     if (queue.controlBytes > this.#limits.controlBytes) this.#tooSlow("control");
   }
 
@@ -152,15 +133,15 @@ export class Outbox {
     this.#queue = undefined;
   }
 
-  #fits(queue: Queue, bytes: Buffer): boolean {
+  #fits(queue: OutboxQueue, bytes: Buffer): boolean {
     return this.socket.writableLength + queue.messageBytes + bytes.length <= this.#limits.unsentBytes;
   }
 
   /** The queue, made when it is first needed, and told of by the socket when that has taken what it holds. */
-  #waiting(): Queue {
+  #waiting(): OutboxQueue {
     if (this.#queue !== undefined) return this.#queue;
     this.clear = false;
-    this.#queue = new Queue();
+    this.#queue = new OutboxQueue();
     this.#await();
     return this.#queue;
   }
@@ -173,17 +154,12 @@ export class Outbox {
     });
   }
 
-  #pushMessage(queue: Queue, topic: OutboxTopic, bytes: Buffer): void {
-    const waiting = queue.of(topic.id);
-    const entry: Entry = { waiting, bytes, missed: 0 };
-    waiting.entries.push(entry);
-    waiting.bytes += bytes.length;
-    queue.messageBytes += bytes.length;
+  #pushMessage(queue: OutboxQueue, topic: OutboxTopic, bytes: Buffer): void {
+    queue.pushMessage(topic.id, bytes);
     this.#totals.queuedBytes += bytes.length;
-    queue.push(entry);
   }
 
-  #overflow(queue: Queue, topic: OutboxTopic, bytes: Buffer): boolean {
+  #overflow(queue: OutboxQueue, topic: OutboxTopic, bytes: Buffer): boolean {
     this.#totals.dropped(topic.slowConsumer, 1);
     switch (topic.slowConsumer) {
       case "DropOldest":
@@ -198,16 +174,15 @@ export class Outbox {
   }
 
   /** Makes room from the topic's own messages; where all of them would not be enough, the new one is dropped. */
-  #dropOldest(queue: Queue, topic: OutboxTopic, bytes: Buffer): boolean {
-    const waiting = queue.of(topic.id);
+  #dropOldest(queue: OutboxQueue, topic: OutboxTopic, bytes: Buffer): boolean {
     const over = this.socket.writableLength + queue.messageBytes + bytes.length - this.#limits.unsentBytes;
-    if (waiting.bytes < over) {
+    if (queue.bytesOf(topic.id) < over) {
       queue.miss(topic.id);
       return false;
     }
     let dropped = 0;
     while (!this.#fits(queue, bytes)) {
-      this.#totals.queuedBytes -= queue.dropOldest(waiting);
+      this.#totals.queuedBytes -= queue.dropOldest(topic.id);
       dropped += 1;
     }
     if (dropped > 1) this.#totals.dropped(topic.slowConsumer, dropped - 1);
@@ -221,7 +196,7 @@ export class Outbox {
     setImmediate(() => this.#owner.tooSlow(why));
   }
 
-  #flush(queue: Queue): void {
+  #flush(queue: OutboxQueue): void {
     while (queue.length > 0 && this.socket.writableLength === 0) this.#give(queue, FLUSH_BYTES);
     if (queue.length > 0) this.#await();
     else {
@@ -230,129 +205,15 @@ export class Outbox {
     }
   }
 
-  #give(queue: Queue, limitBytes: number): void {
+  #give(queue: OutboxQueue, limitBytes: number): void {
     let given = 0;
     this.socket.cork();
     for (let entry = queue.shift(); entry !== undefined; entry = given < limitBytes ? queue.shift() : undefined) {
-      const bytes = entry.bytes ?? this.#owner.gapFrame(entry.waiting?.topicId ?? "", entry.missed);
+      const bytes = entry.bytes ?? this.#owner.gapFrame(entry.topic?.id ?? "", entry.missed);
       if (entry.bytes !== undefined) this.#totals.queuedBytes -= bytes.length;
       given += bytes.length;
       this.socket.write(bytes);
     }
     this.socket.uncork();
   }
-}
-
-class Queue {
-  messageBytes = 0;
-  controlBytes = 0;
-  #entries: Entry[] = [];
-  #head = 0;
-  /** Entries of `#entries` behind the head that were dropped. */
-  #holes = 0;
-  readonly #topics = new Map<string, TopicQueue>();
-
-  get length(): number {
-    return this.#entries.length - this.#head - this.#holes;
-  }
-
-  of(topicId: string): TopicQueue {
-    let waiting = this.#topics.get(topicId);
-    if (waiting === undefined) {
-      waiting = { topicId, entries: [], bytes: 0 };
-      this.#topics.set(topicId, waiting);
-    }
-    return waiting;
-  }
-
-  push(entry: Entry): void {
-    this.#entries.push(entry);
-  }
-
-  /** The next to send, or undefined. */
-  shift(): Entry | undefined {
-    for (;;) {
-      const entry = this.#entries[this.#head];
-      if (entry === undefined) return undefined;
-      this.#head += 1;
-      if (isHole(entry)) {
-        this.#holes -= 1;
-        continue;
-      }
-      this.#sent(entry);
-      this.#pack();
-      return entry;
-    }
-  }
-
-  /** Counts one message that was dropped on arrival: behind everything that waits of its topic. */
-  miss(topicId: string): void {
-    const waiting = this.of(topicId);
-    const last = waiting.entries.at(-1);
-    if (last !== undefined && last.bytes === undefined) {
-      last.missed += 1;
-      return;
-    }
-    const gap: Entry = { waiting, bytes: undefined, missed: 1 };
-    waiting.entries.push(gap);
-    this.push(gap);
-  }
-
-  /** Drops a topic's oldest message into a gap in its place; returns its bytes. There is one. */
-  dropOldest(waiting: TopicQueue): number {
-    const [first, second] = waiting.entries;
-    if (first === undefined) return 0;
-    if (first.bytes !== undefined) return this.#toGap(waiting, first);
-    if (second?.bytes === undefined) return 0;
-    // The gap before it takes it up; it leaves a hole.
-    const dropped = this.#toGap(waiting, second);
-    first.missed += second.missed;
-    this.#remove(waiting, second, 1);
-    const third = waiting.entries[1];
-    if (third !== undefined && third.bytes === undefined) {
-      first.missed += third.missed;
-      this.#remove(waiting, third, 1);
-    }
-    this.#pack();
-    return dropped;
-  }
-
-  #toGap(waiting: TopicQueue, entry: Entry): number {
-    const length = entry.bytes?.length ?? 0;
-    entry.bytes = undefined;
-    entry.missed = 1;
-    waiting.bytes -= length;
-    this.messageBytes -= length;
-    return length;
-  }
-
-  #remove(waiting: TopicQueue, entry: Entry, index: number): void {
-    entry.missed = 0;
-    waiting.entries.splice(index, 1);
-    this.#holes += 1;
-  }
-
-  #sent(entry: Entry): void {
-    const { waiting, bytes } = entry;
-    if (waiting === undefined) {
-      this.controlBytes -= bytes?.length ?? 0;
-      return;
-    }
-    waiting.entries.shift();
-    waiting.bytes -= bytes?.length ?? 0;
-    this.messageBytes -= bytes?.length ?? 0;
-  }
-
-  #pack(): void {
-    if (this.#holes < HOLES_MAX && this.#head < HOLES_MAX) return;
-    if (this.#holes * 2 < this.#entries.length && this.#head * 2 < this.#entries.length) return;
-    this.#entries = this.#entries.slice(this.#head).filter((entry) => !isHole(entry));
-    this.#head = 0;
-    this.#holes = 0;
-  }
-}
-
-/** A gap that another one took up. */
-function isHole(entry: Entry): boolean {
-  return entry.bytes === undefined && entry.missed === 0;
 }

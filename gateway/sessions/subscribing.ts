@@ -1,23 +1,24 @@
 // Owns: how a subscription comes and goes: right, interest, the wait for routers (one confirmed, and the others too or 50 ms
-// passed), `subscribed`, the first presence frame, then messages; and its end with whatever reason. Reached by every
-// transport. Invariants: order `subscribed`, `presence`, messages; after `subscribed` every message that comes to this
-// gateway is sent or told as a gap; a subscription that failed leaves nothing behind.
+// passed), `subscribed`; and its end with whatever reason. Reached by every transport. Invariants: every request is
+// answered; after `subscribed` every message that comes to this gateway is sent or told as a gap; a subscription that
+// failed leaves nothing behind. Elsewhere: what follows `subscribed` (introductions.ts).
 
-import { PRESENCE_PAGE_MAX, SUBSCRIBED_WAIT_MS } from "#core/domain/limits.ts";
+import { SUBSCRIBED_WAIT_MS } from "#core/domain/limits.ts";
 import type { GapReason, UnsubscribeReason } from "#core/domain/codes.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import { type FanOut, offer } from "../fanout/fan-out.ts";
+import type { FanOut } from "../fanout/fan-out.ts";
 import type { LocalTopic } from "../fanout/local-topic.ts";
 import type { LocalTopics } from "../fanout/local-topics.ts";
 import { Subscription } from "../fanout/subscription.ts";
-import { presenceFrame } from "../presence/frames.ts";
-import type { PresenceEntry, PresenceSnapshot, PresenceTracker } from "../presence/presence.ts";
+import type { PresenceEntry, PresenceTracker } from "../presence/presence.ts";
 import { type FirstConfirm, judgeLateInterest } from "../upstream/late-interest.ts";
 import type { Upstream } from "../upstream/upstream.ts";
+import { Introductions } from "./introductions.ts";
 import type { Session } from "./session.ts";
+import { positionOf, totalOf } from "./standing.ts";
 
 /**
  * Milliseconds after which a subscription that no router confirmed is refused: longer than a dead router is found out
@@ -61,11 +62,13 @@ interface Asked {
 
 export class Subscribing implements Component {
   readonly #options: SubscribingOptions;
+  readonly #introductions: Introductions;
   readonly #asked = new Map<Subscription, Asked>();
   #looking: Timer | undefined;
 
   constructor(options: SubscribingOptions) {
     this.#options = options;
+    this.#introductions = new Introductions(options);
   }
 
   /** Subscribes, or says why not: everything is told by frames. Returns false when it was refused at once. */
@@ -177,7 +180,7 @@ export class Subscribing implements Component {
       return;
     }
     this.#tellSubscribed(session, subscription, request.id);
-    if (newlyPresent) void this.#presenceOf(topic).then((json) => this.#sayPresence(session, subscription, json));
+    if (newlyPresent) this.#introductions.tell(session, subscription);
   }
 
   #lookAtAll(): void {
@@ -226,60 +229,8 @@ export class Subscribing implements Component {
     topic.asked?.delete(subscription);
     subscription.subscribedAtMs = clock.monotonic();
     for (const id of ids) this.#tellSubscribed(session, subscription, id);
-    const kept = topic.topic.policy.presence;
-    if (kept === "Members") presence.joined(this.entryOf(session, subscription));
-    if (!subscription.presence || kept === "None") this.#goLive(subscription);
-    else if (kept === "Count" || !presence.available) {
-      session.say({ type: "presence", json: presenceFrame(topic.id, this.#total(topic)) });
-      this.#goLive(subscription);
-    } else this.#introduce(session, subscription);
-  }
-
-  /** Puts it into the audience, behind everything that came before. */
-  #goLive(subscription: Subscription): void {
-    const { topic } = subscription;
-    subscription.state = "live";
-    subscription.kept = undefined;
-    if (topic.items.length === 0) {
-      topic.join(subscription);
-      return;
-    }
-    topic.introduce(subscription);
-    this.#options.fanOut.inTurn(topic, () => {
-      topic.introduced(subscription);
-      if (subscription.state === "live") topic.join(subscription);
-    });
-  }
-
-  /** Keeps what comes until the presence frame is there. */
-  #introduce(session: Session, subscription: Subscription): void {
-    const { topic } = subscription;
-    const { fanOut } = this.#options;
-    subscription.state = "introducing";
-    subscription.kept = [];
-    topic.introduce(subscription);
-    // What comes from now on must not be joined to a flight that this subscription has no part in.
-    fanOut.barrier(topic);
-    void this.#presenceOf(topic).then((json) => {
-      this.#sayPresence(session, subscription, json);
-      if (subscription.state !== "introducing") return;
-      topic.introduced(subscription);
-      for (const flight of subscription.kept ?? []) offer(topic, subscription.outbox, flight);
-      this.#goLive(subscription);
-    });
-  }
-
-  async #presenceOf(topic: LocalTopic): Promise<string | undefined> {
-    const kept = topic.topic.policy.presence;
-    if (kept === "None") return undefined;
-    const { presence } = this.#options;
-    if (kept === "Count" || !presence.available) return presenceFrame(topic.id, this.#total(topic));
-    const snapshot: PresenceSnapshot = await presence.snapshot(topic.id, PRESENCE_PAGE_MAX, undefined);
-    return presenceFrame(topic.id, this.#total(topic), snapshot);
-  }
-
-  #sayPresence(session: Session, subscription: Subscription, json: string | undefined): void {
-    if (json !== undefined && subscription.state !== "ended") session.say({ type: "presence", json });
+    if (topic.topic.policy.presence === "Members") presence.joined(this.entryOf(session, subscription));
+    this.#introductions.begin(session, subscription);
   }
 
   #tellSubscribed(session: Session, subscription: Subscription, id: string | undefined): void {
@@ -289,26 +240,9 @@ export class Subscribing implements Component {
       id,
       topicId: topic.id,
       subscriptionId: subscription.id,
-      position: this.#position(topic),
-      count: this.#total(topic),
+      position: positionOf(topic, this.#options.upstream),
+      count: totalOf(topic, this.#options.upstream),
     });
-  }
-
-  #position(topic: LocalTopic): { incarnation: string; seq: number } | undefined {
-    const { upstream } = this.#options;
-    const incarnation = upstream.firstAlive(topic)?.incarnation;
-    if (incarnation === undefined) return undefined;
-    const registration = upstream.registrationAt(topic, incarnation);
-    if (registration === undefined || registration.generation < 0) return undefined;
-    return { incarnation, seq: Math.max(registration.seq, topic.heardFrom(incarnation)?.seq ?? 0) };
-  }
-
-  /** Subscriptions in the fleet, as the first-alive router said last; where it has not, the highest of the others'. */
-  #total(topic: LocalTopic): number {
-    const { upstream } = this.#options;
-    const first = upstream.registrationAt(topic, upstream.firstAlive(topic)?.incarnation ?? "");
-    if (first !== undefined && first.generation >= 0) return Math.max(first.total, topic.interested);
-    return Math.max(topic.interested, ...topic.registrations.map((registration) => registration.total));
   }
 
   #judgeLate(topic: LocalTopic, incarnation: string, confirm: FirstConfirm): void {
