@@ -2,6 +2,7 @@
 // tests give it a fleet of their own. Nothing here decides anything.
 
 import type { BlockList } from "node:net";
+import { PINGS_UNANSWERED_MAX } from "#core/domain/limits.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
 import type { Clock } from "#core/runtime/clock.ts";
@@ -17,12 +18,12 @@ import { bindSubscriberService } from "./grpc/subscriber-service.ts";
 import { GatewayMetrics } from "./metrics.ts";
 import type { PresenceTracker } from "./presence/presence.ts";
 import { Admission } from "./sessions/admission.ts";
-import { Pings, WEBSOCKET_PINGS } from "./sessions/pings.ts";
+import { Pings } from "./sessions/pings.ts";
+import { Rights } from "./sessions/rights.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
-import { SSE_PING_MS } from "./sse/stream.ts";
 import type { LinkSelf } from "./upstream/link.ts";
 import { Upstream, type UpstreamListener } from "./upstream/upstream.ts";
 import { WebSocketDoor } from "./websocket/door.ts";
@@ -92,11 +93,11 @@ export function createGateway(options: GatewayOptions) {
     subscriptionsMax: config.subscriptionsPerConnection,
     metrics,
   });
+  const rights = new Rights({ fleet, topics, subscribing, presence, anonymousAccess: config.anonymous });
   const sessions = new Sessions({
     edge,
-    fleet,
-    topics,
     subscribing,
+    rights,
     presence,
     admission,
     wheel,
@@ -113,11 +114,14 @@ export function createGateway(options: GatewayOptions) {
     encodeGrpc: encodeGrpcEnvelope,
     isFirstAlive: (topic, incarnation) => upstream.firstAlive(topic)?.incarnation === incarnation,
     subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
-    evict: (topic, eviction) => sessions.evict(topic, eviction),
+    evict: (topic, eviction) => rights.evict(topic, eviction),
   });
   metrics.observe({ topics, fanOut, upstream });
-  const pings = new Pings(clock, WEBSOCKET_PINGS);
-  const comments = new Pings(clock, { intervalMs: SSE_PING_MS, timeoutMs: Number.POSITIVE_INFINITY });
+  const pings = new Pings(clock, { intervalMs: config.pingInterval, unansweredMax: PINGS_UNANSWERED_MAX });
+  const comments = new Pings(clock, {
+    intervalMs: config.pingInterval / 2,
+    unansweredMax: Number.POSITIVE_INFINITY,
+  });
   const webSockets = new WebSocketDoor({
     client: { sessions, subscribing, edge, pings, wheel, clock, log, limits: config },
     admission,
@@ -145,6 +149,7 @@ export function createGateway(options: GatewayOptions) {
       bindSubscriberService(server, { edge, sessions, subscribing, admission, subscriptionsMax, log }),
     /** Ends every connection and link. */
     async close(): Promise<void> {
+      await rights.close();
       await sessions.close();
       await webSockets.close();
       await subscribing.close();

@@ -79,11 +79,11 @@ export const FAILOVER_MEMORY_MS = 10_000;
 /** Milliseconds a publisher that moves to another router waits for answers still due, to keep its order. */
 export const PUBLISHER_MOVE_WAIT_MS = 100;
 
-/** Milliseconds between pings to a client. */
+/** Milliseconds between pings to a client: below the idle timeouts of proxies, mostly 60 s. */
 export const PING_INTERVAL_MS = 30_000;
 
-/** Milliseconds without a pong after which a client's connection ends (3102). */
-export const PING_TIMEOUT_MS = 60_000;
+/** Pings in a row that a client may leave without an answer before its connection ends (3102): 60 s. */
+export const PINGS_UNANSWERED_MAX = 2;
 
 /** Milliseconds an unauthenticated connection may take to send its token where anonymous access is off. */
 export const TOKEN_WAIT_MS = 5_000;

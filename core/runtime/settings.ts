@@ -10,6 +10,7 @@ import {
   CONTROL_MESSAGES_PER_SECOND,
   HOT_ON_SUBSCRIPTIONS,
   MESSAGE_BYTES_MAX,
+  PING_INTERVAL_MS,
   SUBSCRIPTIONS_PER_CONNECTION_MAX,
 } from "../domain/limits.ts";
 import { namespaceProblem } from "../domain/topic-id.ts";
@@ -239,6 +240,15 @@ export const SETTINGS = {
     max: 7 * 24 * HOUR,
     readers: ["standalone", "gateway"],
     meaning: "Age at which a client is asked to reconnect, +-25 %, so that scale-out moves somebody; 0: never.",
+  },
+  pingInterval: {
+    kind: "duration",
+    default: PING_INTERVAL_MS,
+    min: 2 * SECOND,
+    max: 10 * MINUTE,
+    readers: ["standalone", "gateway"],
+    meaning:
+      "Time between pings to a WebSocket client, in whole seconds; two in a row without an answer end the connection. SSE streams get comments twice as often. Keep it below the idle timeout of proxies on the way.",
   },
   connectionsMax: {
     kind: "integer",

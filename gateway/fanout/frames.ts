@@ -14,6 +14,11 @@ const SSE_AFTER = Buffer.from("\n\n");
 /** A ping without payload: the same bytes for every connection. */
 export const WEBSOCKET_PING = Buffer.from([0x89, 0x00]);
 
+/** The answer to a client's ping: its own payload, 125 bytes at most (RFC 6455, 5.5.3). */
+export function webSocketPong(payload: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([0x8a, payload.length]), payload]);
+}
+
 /** Bytes that a WebSocket frame has before its payload. */
 export function webSocketHeaderLength(payloadLength: number): number {
   if (payloadLength <= LENGTH_7_BITS_MAX) return 2;

@@ -1,8 +1,7 @@
 // Owns: the signs of life of clients: a ping each interval, and an end for who answers none for too long. One timer for
-// all: connections stand in as many slots as the interval has seconds, one of which is pinged each second. WebSockets are
-// pinged every 30 s and end after 60 s without an answer; SSE gets comments, which nobody answers.
+// all: connections stand in as many slots as the interval has seconds, one of which is pinged each second. WebSockets end
+// where pings stay without an answer; SSE gets comments, which nobody answers.
 
-import { PING_INTERVAL_MS, PING_TIMEOUT_MS } from "#core/domain/limits.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 
@@ -15,12 +14,11 @@ export interface Pinged {
 const SLOT_MS = 1_000;
 
 interface PingsOptions {
+  /** Counted in whole seconds. */
   readonly intervalMs: number;
-  /** Silence that ends a connection; Infinity: none does. */
-  readonly timeoutMs: number;
+  /** Pings in a row without an answer that a connection outlives; Infinity: any number. */
+  readonly unansweredMax: number;
 }
-
-export const WEBSOCKET_PINGS: PingsOptions = { intervalMs: PING_INTERVAL_MS, timeoutMs: PING_TIMEOUT_MS };
 
 export class Ping {
   readonly slot: Set<Ping>;
@@ -43,14 +41,16 @@ export class Ping {
 }
 
 export class Pings implements Component {
+  readonly intervalMs: number;
   readonly #slots: readonly Set<Ping>[];
   readonly #unansweredMax: number;
   readonly #ticking: Timer;
   #at = 0;
 
-  constructor(clock: Clock, { intervalMs, timeoutMs }: PingsOptions) {
-    this.#slots = Array.from({ length: intervalMs / SLOT_MS }, () => new Set());
-    this.#unansweredMax = timeoutMs / intervalMs;
+  constructor(clock: Clock, { intervalMs, unansweredMax }: PingsOptions) {
+    this.#slots = Array.from({ length: Math.floor(intervalMs / SLOT_MS) }, () => new Set());
+    this.intervalMs = this.#slots.length * SLOT_MS;
+    this.#unansweredMax = unansweredMax;
     this.#ticking = clock.every(SLOT_MS, () => this.#tick());
   }
 

@@ -9,9 +9,6 @@ import type { Ping, Pinged, Pings } from "../sessions/pings.ts";
 import type { Session, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 
-/** Milliseconds between comments: below the idle timeouts of proxies (30 s and more). */
-export const SSE_PING_MS = 15_000;
-
 /** Milliseconds that an EventSource waits before it reconnects, jittered: a gateway that died is not stormed. */
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 5_000;
@@ -32,7 +29,7 @@ export function retryLine(random: number): string {
 
 export class SseStream implements Transport, Pinged {
   readonly encoding = SSE;
-  readonly pingIntervalMs = SSE_PING_MS;
+  readonly pingIntervalMs: number;
   readonly socket: Socket;
   readonly session: Session;
   readonly #response: ServerResponse;
@@ -46,6 +43,7 @@ export class SseStream implements Transport, Pinged {
   ) {
     this.#response = response;
     this.socket = socket;
+    this.pingIntervalMs = deps.pings.intervalMs;
     beginStream(response, deps.headers);
     socket.write(retryLine(Math.random()));
     this.session = deps.sessions.enter(this, deps.address);

@@ -5,13 +5,13 @@
 import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import { CLOSES } from "#core/domain/closes.ts";
-import { PING_INTERVAL_MS, TOKEN_WAIT_MS } from "#core/domain/limits.ts";
+import { TOKEN_WAIT_MS } from "#core/domain/limits.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError, messageOf } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
 import { WEBSOCKET } from "../fanout/encoding.ts";
-import { WEBSOCKET_PING } from "../fanout/frames.ts";
+import { WEBSOCKET_PING, webSocketPong } from "../fanout/frames.ts";
 import type { Session, SessionEnd, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Subscribing } from "../sessions/subscribing.ts";
@@ -55,7 +55,7 @@ const CLOSE_REASON_BYTES_MAX = 123;
 
 class WebSocketClient implements Transport, Pinged {
   readonly encoding = WEBSOCKET;
-  readonly pingIntervalMs = PING_INTERVAL_MS;
+  readonly pingIntervalMs: number;
   readonly socket: Socket;
   readonly #ws: WebSocket;
   readonly #deps: ClientDeps;
@@ -69,10 +69,12 @@ class WebSocketClient implements Transport, Pinged {
   constructor(ws: WebSocket, socket: Socket, address: string, deps: ClientDeps) {
     this.#ws = ws;
     this.socket = socket;
+    this.pingIntervalMs = deps.pings.intervalMs;
     this.#deps = deps;
     this.#session = deps.sessions.enter(this, address);
     this.#ping = deps.pings.add(this);
     ws.on("message", (data: Buffer, isBinary: boolean) => this.#message(data, isBinary));
+    ws.on("ping", (data: Buffer) => this.#pinged(data));
     ws.on("pong", () => this.#ping.heard());
     ws.on("error", () => undefined);
     ws.on("close", () => this.#closed());
@@ -137,6 +139,12 @@ class WebSocketClient implements Transport, Pinged {
     if (!this.#passes()) return;
     if (this.#held === undefined) this.#frame(data);
     else this.#held.push(data);
+  }
+
+  /** Answered like everything else: ws itself would answer whoever reads nothing without end. */
+  #pinged(data: Buffer): void {
+    this.#ping.heard();
+    if (this.#session.state !== "ended" && this.#passes()) this.#session.outbox.control(webSocketPong(data));
   }
 
   #passes(): boolean {

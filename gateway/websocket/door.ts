@@ -62,6 +62,7 @@ export class WebSocketDoor implements Component {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
+      autoPong: false,
       maxPayload: this.#maxPayload,
       WebSocket: TableWebSocket,
       ...UNTYPED_OPTIONS,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { CONTROL_FLOOD_SECONDS } from "#core/domain/limits.ts";
+import { CONTROL_FLOOD_SECONDS, PING_INTERVAL_MS, PINGS_UNANSWERED_MAX } from "#core/domain/limits.ts";
 import { ANONYMOUS } from "#core/domain/principal.ts";
 import { Admission } from "../../gateway/sessions/admission.ts";
-import { Pings, WEBSOCKET_PINGS } from "../../gateway/sessions/pings.ts";
+import { Pings } from "../../gateway/sessions/pings.ts";
 import { tokenDeadlines } from "../../gateway/sessions/token-life.ts";
 import { readUrlSubscriptions } from "../../gateway/sessions/url-subscriptions.ts";
 import { Wheel } from "../../gateway/sessions/wheel.ts";
@@ -64,6 +64,8 @@ describe("the wheel", () => {
 });
 
 describe("pings", () => {
+  const WEBSOCKET_PINGS = { intervalMs: PING_INTERVAL_MS, unansweredMax: PINGS_UNANSWERED_MAX };
+
   it("come every 30 s, and a client that answers none ends after 60 s more", () => {
     const clock = new HandClock();
     const pings = new Pings(clock, WEBSOCKET_PINGS);
