@@ -1,24 +1,19 @@
 // Owns: every connection of this gateway, and what happens to them together: entering, age, tokens that expire or are
-// replaced, Topics that change, evictions, the drain. Made once by main; transports call enter, then authenticate.
-// Elsewhere: one connection (session.ts), subscribing (subscribing.ts), how many may come (admission.ts).
+// replaced, the drain. Made once by main; transports call enter, then authenticate. Elsewhere: one connection (session.ts),
+// subscribing (subscribing.ts), Topics that change and evictions (rights.ts), how many may come (admission.ts).
 
-import { refusal } from "#core/domain/access.ts";
 import { type Principal, publicIdOf } from "#core/domain/principal.ts";
-import type { UnsubscribeReason } from "#core/domain/codes.ts";
 import type { Edge } from "#core/edge/edge.ts";
-import type { Fleet, TopicChange, Unlisten } from "#core/fleet/fleet.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Config } from "#core/runtime/settings.ts";
-import type { Eviction } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { Encoding } from "../fanout/encoding.ts";
-import type { LocalTopic } from "../fanout/local-topic.ts";
-import type { LocalTopics } from "../fanout/local-topics.ts";
 import type { Subscription } from "../fanout/subscription.ts";
 import type { PresenceTracker } from "../presence/presence.ts";
 import type { Admission } from "./admission.ts";
 import { CONTROL_UNSENT_BYTES_MAX, type OutboxLimits, type OutboxTotals } from "./outbox.ts";
+import type { Rights } from "./rights.ts";
 import { Session, type Transport } from "./session.ts";
 import type { Subscribing } from "./subscribing.ts";
 import { takePrincipal } from "./token-life.ts";
@@ -38,9 +33,8 @@ const DRAIN_SPREAD_PART = 0.7;
 
 interface SessionsOptions {
   readonly edge: Pick<Edge, "authenticate">;
-  readonly fleet: Fleet;
-  readonly topics: LocalTopics;
   readonly subscribing: Subscribing;
+  readonly rights: Rights;
   readonly presence: PresenceTracker;
   readonly admission: Admission;
   readonly wheel: Wheel;
@@ -62,7 +56,6 @@ export class Sessions implements Component {
   readonly #byId = new Map<string, Session>();
   readonly #limits: OutboxLimits;
   readonly #random: () => number;
-  readonly #unlisten: Unlisten;
   readonly #emptied = new Set<() => void>();
   #counter = 0;
   #draining = false;
@@ -71,7 +64,6 @@ export class Sessions implements Component {
     this.#options = options;
     this.#limits = { unsentBytes: options.config.unsentBytes, controlBytes: CONTROL_UNSENT_BYTES_MAX };
     this.#random = options.random ?? Math.random;
-    this.#unlisten = options.fleet.onTopic((change) => this.#topicChanged(change));
   }
 
   get size(): number {
@@ -133,19 +125,6 @@ export class Sessions implements Component {
     this.#planAge(session);
   }
 
-  /** Ends the subscriptions to a topic that an eviction names; returns how many. */
-  evict(topic: LocalTopic, eviction: Eviction): number {
-    const reason: UnsubscribeReason = eviction.reason === "requested" ? "requested" : "removed";
-    let ended = 0;
-    for (const subscription of subscriptionsOf(topic)) {
-      const session = subscription.listener as Session;
-      if (!names(eviction, session)) continue;
-      this.#options.subscribing.end(session, subscription, reason);
-      ended += 1;
-    }
-    return ended;
-  }
-
   /** Tells every client when to move, spread over the drain; resolves when all are gone or the time is over. */
   async drain(deadlineMs: number): Promise<void> {
     this.#draining = true;
@@ -161,7 +140,6 @@ export class Sessions implements Component {
 
   close(): Promise<void> {
     this.#draining = true;
-    this.#unlisten();
     for (const session of this.#byId.values()) session.end(1012);
     return Promise.resolve();
   }
@@ -189,7 +167,7 @@ export class Sessions implements Component {
 
   /** A token in place of another, or of none: who it is may change, and with it what it may hear. */
   #replacePrincipal(session: Session, principal: Principal, id: string | undefined): void {
-    const { admission, presence, subscribing } = this.#options;
+    const { admission, presence, subscribing, rights } = this.#options;
     const before = session.principal;
     const sameUser =
       publicIdOf(before, session.connectionId) === publicIdOf(principal, session.connectionId) &&
@@ -203,41 +181,7 @@ export class Sessions implements Component {
     this.#take(session, principal);
     session.say({ type: "token", id, userId: session.userId, tokenExpiresAtMs: session.tokenExpiresAtMs });
     if (!sameUser) for (const subscription of listed) presence.joined(subscribing.entryOf(session, subscription));
-    for (const subscription of session.subscriptions.values()) this.#judgeAgain(session, subscription);
-  }
-
-  #topicChanged({ key, after }: TopicChange): void {
-    for (const topic of this.#options.topics.under(key)) {
-      const gone = after === undefined || (topic.topicId.channel !== undefined && after.policy.channels === "None");
-      if (after !== undefined) this.#repolicy(topic, after);
-      for (const subscription of subscriptionsOf(topic)) {
-        const session = subscription.listener as Session;
-        if (gone) this.#options.subscribing.end(session, subscription, "topic_deleted");
-        else this.#judgeAgain(session, subscription);
-      }
-    }
-  }
-
-  /** A Topic that begins or ends to keep members has them told of, or forgotten. */
-  #repolicy(topic: LocalTopic, after: LocalTopic["topic"]): void {
-    const { presence, subscribing } = this.#options;
-    const kept = topic.topic.policy.presence === "Members";
-    const keeps = after.policy.presence === "Members";
-    topic.topic = after;
-    if (kept === keeps) return;
-    for (const subscription of subscriptionsOf(topic)) {
-      if (subscription.state === "asked") continue;
-      const entry = subscribing.entryOf(subscription.listener as Session, subscription);
-      if (keeps) presence.joined(entry);
-      else presence.left(entry);
-    }
-  }
-
-  #judgeAgain(session: Session, subscription: Subscription): void {
-    const { topic } = subscription;
-    const rules = { anonymousAccess: this.#options.config.anonymous };
-    const refused = refusal("subscribe", session.principal, topic.topic, topic.topicId, rules);
-    if (refused !== undefined) this.#options.subscribing.end(session, subscription, "permission_changed");
+    for (const subscription of session.subscriptions.values()) rights.judge(session, subscription);
   }
 
   #planAge(session: Session): void {
@@ -268,17 +212,4 @@ function infoOf(principal: Principal): string | undefined {
 
 function isMember(subscription: Subscription): boolean {
   return subscription.state !== "asked" && subscription.topic.topic.policy.presence === "Members";
-}
-
-/** Every subscription to a topic, in whatever state: a copy, so that they may end while it is walked. */
-function subscriptionsOf(topic: LocalTopic): Subscription[] {
-  const all: Subscription[] = [...(topic.asked ?? []), ...topic.introducing];
-  for (const subscription of topic.audience) all.push(subscription);
-  return all;
-}
-
-function names(eviction: Eviction, session: Session): boolean {
-  if (eviction.connectionKey !== "") return session.key === eviction.connectionKey;
-  if (eviction.userId === "" || session.userId !== eviction.userId) return false;
-  return eviction.connectionId === "" || eviction.connectionId === session.connectionId;
 }
