@@ -20,6 +20,7 @@ import { SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { createGateway } from "./gateway.ts";
 import { createHttpApp } from "./http/app.ts";
 import { trustedProxies } from "./http/client-address.ts";
+import { HttpConnections } from "./http/connections.ts";
 import { PublicPorts } from "./listen/public-ports.ts";
 import { createPresence } from "./presence/create-presence.ts";
 
@@ -59,18 +60,16 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
   });
   lifecycle.own("gateway", gateway);
   let listening = false;
-  const coldReasons = (): string[] => {
+  const coldReasons = (): readonly string[] =>
+    fleet.synced ? gateway.upstream.coldReasons() : ["no topics or no map yet"];
+  // Once warm it stays so: a router that comes or dies later is none of a load balancer's business.
+  const readiness = (): readonly string[] => {
     if (lifecycle.stopping) return ["draining"];
-    if (!fleet.synced) return ["no topics or no shard map yet"];
-    return gateway.upstream.coldReasons();
+    if (listening) return [];
+    const reasons = coldReasons();
+    return reasons.length > 0 ? reasons : ["ports not open yet"];
   };
-  const probes = lifecycle.own(
-    "probes",
-    await Probes.listen(config.internalHost, 0, registry, () => {
-      const reasons = coldReasons();
-      return listening || reasons.length > 0 ? reasons : ["ports not open yet"];
-    }),
-  );
+  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
   fleet.setReport(() => ({ draining: lifecycle.stopping, links: gateway.upstream.linkReports() }));
 
   const http = await createHttpApp({
@@ -82,11 +81,13 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
     log,
     registry,
     incarnation,
-    peers,
+    // A folder of peers is one machine: standalone mode.
+    ...(config.peers.startsWith("folder:") ? { peers } : {}),
     sseRoutes: gateway.sseRoutes,
-    draining: () => gateway.sessions.draining,
+    draining: () => lifecycle.stopping,
   });
   lifecycle.own("http", { close: () => http.close() });
+  const connections = lifecycle.own("connections", new HttpConnections(http.server, clock));
   gateway.webSockets.attach(http.server);
   const grpc = lifecycle.own(
     "grpc",
@@ -113,9 +114,10 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
   });
   lifecycle.own("sessions", {
     drain: async (deadlineMs) => {
-      await ports.close();
-      http.server.closeIdleConnections();
-      await Promise.all([gateway.sessions.drain(deadlineMs), grpc.drain(deadlineMs)]);
+      const endsAtMs = clock.monotonic() + deadlineMs;
+      await ports.drain();
+      const leftMs = Math.max(0, endsAtMs - clock.monotonic());
+      await Promise.all([gateway.sessions, grpc, connections].map((component) => component.drain(leftMs)));
     },
     close: () => ports.close(),
   });

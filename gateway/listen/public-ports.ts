@@ -63,10 +63,17 @@ export class PublicPorts implements Component {
     }
   }
 
-  /** Accepts no more; what was accepted is served on. */
+  /**
+   * Accepts no more; what was accepted is served on. Connections that are handed over are still taken: the supervisor
+   * knows that this process drains, and those that it sent before are on their way.
+   */
+  async drain(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
+  }
+
   async close(): Promise<void> {
     this.#stop();
-    await Promise.all(this.#listeners.map((listener) => listener.close()));
+    await this.drain();
   }
 }
 
