@@ -95,19 +95,40 @@ function checkNode(compiled: RuleNode, self: unknown, oldSelf: unknown, { path, 
   }
 }
 
-function fieldOf(value: unknown, name: string): unknown {
+/** The field of a converted value. */
+function fieldOf(value: unknown, property: string): unknown {
+  const name = escapeProperty(property);
   return typeof value === "object" && value !== null && Object.hasOwn(value, name)
     ? (value as Record<string, unknown>)[name]
     : undefined;
 }
 
-/** CEL's int is 64 bits wide: a schema's integers become bigints, so that `/`, `<` and `==` mean what they mean there. */
+/**
+ * A value in CEL's types and names: a schema's integers become bigints, so that `/`, `<` and `==` mean what they mean
+ * there (int is 64 bits wide); properties are named as Kubernetes names them in rules.
+ */
 function toCel(value: unknown, node: SchemaNode | undefined): unknown {
   if (node === undefined) return value;
   if (node.type === "integer") return BigInt(value as number);
   if (Array.isArray(value)) return value.map((item) => toCel(item, node.items));
   if (typeof value !== "object" || value === null || node.properties === undefined) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([name, field]) => [name, toCel(field, node.properties?.[name])]),
-  );
+  const converted: Record<string, unknown> = {};
+  for (const [name, field] of Object.entries(value)) {
+    if (Object.hasOwn(node.properties, name)) converted[escapeProperty(name)] = toCel(field, node.properties[name]);
+  }
+  return converted;
+}
+
+/** https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#escaping */
+const RESERVED_WORDS: ReadonlySet<string> = new Set(
+  "true false null in as break const continue else for function if import let loop package namespace return".split(" "),
+);
+
+function escapeProperty(name: string): string {
+  if (RESERVED_WORDS.has(name)) return `__${name}__`;
+  return name
+    .replaceAll("__", "__underscores__")
+    .replaceAll(".", "__dot__")
+    .replaceAll("-", "__dash__")
+    .replaceAll("/", "__slash__");
 }

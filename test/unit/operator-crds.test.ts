@@ -118,6 +118,19 @@ test("the same epoch of a shard map cannot have other content, a higher or resto
   expect(rules.check(map(5, 1), undefined)[0]?.path).toEqual(["primaries"]);
 });
 
+test("rules name properties as Kubernetes does: a reserved word of CEL in underscores", () => {
+  const node: SchemaNode = {
+    type: "object",
+    properties: { namespace: { type: "string" }, "a-b": { type: "integer" } },
+    "x-kubernetes-validations": [{ rule: "has(self.__namespace__) && self.a__dash__b / 2 == 1", message: "wrong" }],
+  };
+  expect(new RuleSet(node).check({ namespace: "x", "a-b": 3 }, undefined)).toEqual([]);
+  expect(new RuleSet(node).check({ "a-b": 3 }, undefined)).toHaveLength(1);
+  for (const { rule } of at(".spec.publishers[]")["x-kubernetes-validations"] ?? []) {
+    expect(rule).not.toMatch(/\.namespace\b/);
+  }
+});
+
 test("every rule says in words what is right", () => {
   for (const resource of [TOPIC, SHARD_MAP]) {
     for (const { node } of nodesOf(resource.schema)) {
