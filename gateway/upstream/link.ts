@@ -15,20 +15,17 @@ import {
   type GatewayFrame,
   GatewayFrameSchema,
   type InterestConfirm,
-  type InterestState,
   LinkService,
   type MissedRecords,
   type RecordBatch,
   type RouterFrame,
   type RouterFrameSchema,
 } from "#proto/earshot/internal/v1/link_pb.ts";
-import { BatchConfirms } from "./batch-confirms.ts";
 import type { ReceiptCount } from "../fanout/receipts.ts";
+import { BatchConfirms } from "./batch-confirms.ts";
+import { type InterestChange, InterestLog } from "./interest-log.ts";
 
 const LINK_PROTOCOL_VERSION = 1;
-
-/** Interests in one frame: at most 400 KB, far below what a gRPC message may be. */
-const INTERESTS_PER_BATCH_MAX = 1_000;
 
 type Stream = ClientStream<typeof GatewayFrameSchema, typeof RouterFrameSchema>;
 
@@ -43,15 +40,6 @@ type LinkState =
     }
   | { readonly kind: "dead"; readonly retry: Timer }
   | { readonly kind: "closed" };
-
-/** One changed interest, and who is told of its confirm. */
-export interface InterestChange {
-  readonly topicId: string;
-  readonly count: number;
-  readonly presenceCount: number;
-  /** Undefined for what ended. */
-  readonly confirmed: ((state: InterestState) => void) | undefined;
-}
 
 export interface LinkOwner {
   /** Alive, dead, draining: whatever others judge a router by. */
@@ -82,21 +70,13 @@ interface LinkOptions {
   readonly owner: LinkOwner;
 }
 
-interface SentBatch {
-  readonly number: bigint;
-  readonly changes: readonly InterestChange[];
-  readonly initialComplete: boolean;
-}
-
 export class Link {
   readonly router: Router;
   readonly #options: LinkOptions;
   readonly #client: GrpcClient;
   readonly #backoff = new Backoff({ firstMs: 50, maxMs: 2_000 });
   #state: LinkState;
-  #sent: SentBatch[] = [];
-  #number = 0n;
-  #initialConfirmed = false;
+  readonly #interests = new InterestLog();
   #settledOnce = false;
   #confirms = new BatchConfirms();
   #receipts: ReceiptCount[] = [];
@@ -141,12 +121,11 @@ export class Link {
 
   /** Number of the last interest batch sent. */
   get sentNumber(): bigint {
-    return this.#number;
+    return this.#interests.number;
   }
 
   hasConfirmed(number: bigint): boolean {
-    const [oldest] = this.#sent;
-    return this.alive && this.#initialConfirmed && (oldest === undefined || oldest.number > number);
+    return this.alive && this.#interests.hasConfirmed(number);
   }
 
   /** Whether changes may be sent now; before Hello was said, the first list will hold them. */
@@ -155,20 +134,11 @@ export class Link {
   }
 
   /** Sends changed interests. */
-  register(changes: readonly InterestChange[], initialComplete = false): void {
-    for (let from = 0; from === 0 || from < changes.length; from += INTERESTS_PER_BATCH_MAX) {
-      const part = changes.slice(from, from + INTERESTS_PER_BATCH_MAX);
-      const last = from + INTERESTS_PER_BATCH_MAX >= changes.length;
-      this.#number += 1n;
-      this.#sent.push({ number: this.#number, changes: part, initialComplete: initialComplete && last });
-      this.#send({
-        case: "interest",
-        value: {
-          number: this.#number,
-          initialComplete: initialComplete && last,
-          interests: part.map(({ topicId, count, presenceCount }) => ({ topicId, count, presenceCount })),
-        },
-      });
+  register(changes: readonly InterestChange[], initial = false): void {
+    for (const batch of this.#interests.batches(changes, initial)) {
+      const { number, initialComplete } = batch;
+      const interests = batch.changes.map(({ topicId, count, presenceCount }) => ({ topicId, count, presenceCount }));
+      this.#send({ case: "interest", value: { number, initialComplete, interests } });
     }
   }
 
@@ -231,7 +201,7 @@ export class Link {
         this.#welcomed(frame.frame.value.incarnation);
         return;
       case "confirm":
-        this.#confirmed(frame.frame.value);
+        this.#confirmed(stream, frame.frame.value);
         return;
       case "batch":
         this.#confirms.began(frame.frame.value.number);
@@ -265,20 +235,12 @@ export class Link {
     this.#options.owner.stateChanged(this);
   }
 
-  #confirmed(confirm: InterestConfirm): void {
-    const batch = this.#sent.shift();
-    if (batch === undefined || batch.number !== confirm.number) {
-      if ("stream" in this.#state) this.#ended(this.#state.stream, "confirm out of order");
+  #confirmed(stream: Stream, confirm: InterestConfirm): void {
+    if (!this.#interests.confirm(confirm)) {
+      this.#ended(stream, "confirm out of order");
       return;
     }
-    if (batch.initialComplete) {
-      this.#initialConfirmed = true;
-      this.#settledOnce = true;
-    }
-    for (const [index, change] of batch.changes.entries()) {
-      const state = confirm.states[index];
-      if (state !== undefined && state.topicId === change.topicId) change.confirmed?.(state);
-    }
+    this.#settledOnce ||= this.#interests.initialConfirmed;
     this.#options.owner.confirmed(this);
   }
 
@@ -310,9 +272,8 @@ export class Link {
   }
 
   #forget(): void {
-    this.#sent = [];
+    this.#interests.forget();
     this.#receipts = [];
-    this.#initialConfirmed = false;
     this.#introduced = false;
   }
 

@@ -13,7 +13,9 @@ import type { Fleet, Unlisten } from "#core/fleet/fleet.ts";
 import type { InterestState, MissedRecords, RecordBatch } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { LocalTopic } from "../fanout/local-topic.ts";
 import type { LocalTopics } from "../fanout/local-topics.ts";
-import { type InterestChange, Link, type LinkOwner, type LinkSelf } from "./link.ts";
+import { EpochAcks } from "./epoch-acks.ts";
+import type { InterestChange } from "./interest-log.ts";
+import { Link, type LinkOwner, type LinkSelf } from "./link.ts";
 import type { FirstConfirm } from "./late-interest.ts";
 import { newRegistration, type Registration } from "./registration.ts";
 
@@ -50,12 +52,12 @@ export class Upstream implements Component, LinkOwner {
   readonly #dirty = new Map<Link, Map<string, LocalTopic>>();
   #flushing: NodeJS.Immediate | undefined;
   #unlisten: Unlisten | undefined;
-  /** The epoch that is not acked yet, and the batch of each router that must be confirmed before. */
-  #unacked: { readonly epoch: number; readonly barriers: ReadonlyMap<Link, bigint> } | undefined;
+  readonly #acks: EpochAcks;
   #closed = false;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
+    this.#acks = new EpochAcks(options.ackEpoch);
   }
 
   start(): void {
@@ -85,14 +87,16 @@ export class Upstream implements Component, LinkOwner {
       .map((link) => ({ routerIncarnation: link.incarnation, alive: link.alive }));
   }
 
-  /** Why this gateway is not warm; empty when it is. */
-  coldReasons(): string[] {
-    const reasons: string[] = [];
-    for (const router of this.#options.fleet.map.routers) {
-      const link = this.#links.get(router.incarnation);
-      if (link === undefined || !link.settledOnce) reasons.push(`router ${router.name} has not confirmed`);
-    }
-    return reasons;
+  /**
+   * Why this gateway is not warm; empty when it is. A router that is dead is not waited for (with no operator it stays in
+   * the map), but one at least must have confirmed.
+   */
+  coldReasons(): readonly string[] {
+    const { routers } = this.#options.fleet.map;
+    const links = routers.map((router) => this.#links.get(router.incarnation));
+    if (routers.length > 0 && !links.some((link) => link?.settledOnce)) return ["no router has confirmed yet"];
+    const awaited = routers.filter((_, index) => links[index]?.settledOnce !== true && links[index]?.dead !== true);
+    return awaited.map((router) => `router ${router.name} has not confirmed yet`);
   }
 
   owners(topic: LocalTopic): ShardOwners {
@@ -135,7 +139,7 @@ export class Upstream implements Component, LinkOwner {
   stateChanged(): void {
     this.#options.linksChanged();
     this.#options.listener.routersChanged();
-    this.#ackIfDone();
+    this.#acks.look();
   }
 
   allInterests(link: Link): InterestChange[] {
@@ -152,7 +156,7 @@ export class Upstream implements Component, LinkOwner {
   }
 
   confirmed(): void {
-    this.#ackIfDone();
+    this.#acks.look();
   }
 
   records(link: Link, batch: RecordBatch): void {
@@ -193,7 +197,7 @@ export class Upstream implements Component, LinkOwner {
       link.register(changes);
     }
     this.#dirty.clear();
-    this.#startAck();
+    this.#acks.sent([...this.#links.values()].filter((link) => link.unlistedAtMs === undefined));
   }
 
   #interest(link: Link, topic: LocalTopic): InterestChange {
@@ -235,8 +239,7 @@ export class Upstream implements Component, LinkOwner {
         this.#place(topic, nowMs);
       }
     }
-    // Barriers are taken once this turn's changes are sent.
-    this.#unacked = { epoch: map.epoch, barriers: new Map() };
+    this.#acks.await(map.epoch);
     this.#flushing ??= setImmediate(() => this.#flush());
     this.#options.clock.after(WITHDRAW_AFTER_MS, () => this.#withdraw());
     this.#options.listener.routersChanged();
@@ -290,26 +293,6 @@ export class Upstream implements Component, LinkOwner {
       link.close();
     }
     this.#options.linksChanged();
-  }
-
-  #startAck(): void {
-    if (this.#unacked === undefined) return;
-    const { epoch, barriers } = this.#unacked;
-    if (barriers.size === 0) {
-      const links = [...this.#links.values()].filter((link) => link.unlistedAtMs === undefined);
-      this.#unacked = { epoch, barriers: new Map(links.map((link) => [link, link.sentNumber])) };
-    }
-    this.#ackIfDone();
-  }
-
-  #ackIfDone(): void {
-    if (this.#unacked === undefined) return;
-    const { epoch, barriers } = this.#unacked;
-    const listed = this.#options.fleet.map.routers.length;
-    if (barriers.size === 0 && listed > 0) return;
-    for (const [link, number] of barriers) if (!link.dead && !link.hasConfirmed(number)) return;
-    this.#unacked = undefined;
-    this.#options.ackEpoch(epoch);
   }
 }
 
