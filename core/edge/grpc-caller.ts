@@ -34,7 +34,7 @@ function newCallId(): string {
 }
 
 /** `host:port` without the port; IPv4 in IPv6 (RFC 4291, section 2.5.5.2) as IPv4. */
-function addressOf(peer: string): string {
+export function addressOf(peer: string): string {
   const colon = peer.lastIndexOf(":");
   return (colon < 0 ? peer : peer.slice(0, colon)).replace(/^::ffff:(?=\d+\.)/, "");
 }

@@ -2,7 +2,7 @@
 // an adapter: gRPC sends one message at a time and says when it was taken, so bytes under way are counted here.
 
 import type { Caller, Edge } from "#core/edge/edge.ts";
-import { admitCaller } from "#core/edge/grpc-caller.ts";
+import { addressOf, admitCaller } from "#core/edge/grpc-caller.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { bindService, type Server, type ServerWritableStream, toStatus } from "#core/runtime/grpc.ts";
 import type { Log } from "#core/runtime/log.ts";
@@ -39,20 +39,36 @@ export function bindSubscriberService(server: Server, deps: SubscriberDeps): voi
 async function subscribe(deps: SubscriberDeps, call: Call): Promise<void> {
   const { sessions, admission, subscribing } = deps;
   if (sessions.draining) throw new EarshotError("draining");
-  const caller = await admitCaller(deps.edge, { metadata: call.metadata, peer: call.getPeer() });
-  const topicIds = [...new Set(call.request.topicIds)];
-  refuseIfNone(deps, caller, topicIds);
-  if (call.cancelled) return;
-  admission.enter(caller.address);
-  const { session } = new GrpcStream(call, sessions, caller.address);
+  const peer = call.getPeer();
+  const address = addressOf(peer);
+  admission.enter(address);
+  const opened = await open(deps, call, peer).catch((error: unknown) => {
+    admission.leave(address);
+    throw error;
+  });
+  const { session } = new GrpcStream(call, sessions, address);
+  if (call.cancelled) {
+    session.gone();
+    return;
+  }
   try {
-    sessions.admit(session, caller.principal);
+    sessions.admit(session, opened.principal);
   } catch (error) {
     session.gone();
     throw error;
   }
   const { presence } = call.request;
-  for (const topicId of topicIds) subscribing.subscribe(session, { id: undefined, topicId, echo: true, presence });
+  for (const topicId of opened.topicIds) {
+    subscribing.subscribe(session, { id: undefined, topicId, echo: true, presence });
+  }
+}
+
+/** Who calls, and for which topics; throws what is wrong. */
+async function open(deps: SubscriberDeps, call: Call, peer: string) {
+  const caller = await admitCaller(deps.edge, { metadata: call.metadata, peer });
+  const topicIds = [...new Set(call.request.topicIds)];
+  refuseIfNone(deps, caller, topicIds);
+  return { principal: caller.principal, topicIds };
 }
 
 function refuseIfNone(deps: SubscriberDeps, { principal }: Caller, topicIds: readonly string[]): void {

@@ -127,7 +127,9 @@ export class Session implements Listener, OutboxOwner {
   /** Ends it as an error of the table does, after telling the error. */
   failWith(error: EarshotError, otherwise: CloseCode): void {
     this.sayError(error);
-    this.end(closeCodeOf(error.code, otherwise), error.message);
+    const code = closeCodeOf(error.code, otherwise);
+    if (code === 1013) this.say({ type: "reconnect", delayMs: comeBackDelayMs(), closesInMs: 0 });
+    this.end(code, error.message);
   }
 
   end(code: CloseCode, message?: string): void {
@@ -161,6 +163,14 @@ export class Session implements Listener, OutboxOwner {
     this.endTimer?.cancel();
     this.#options.ended(this);
   }
+}
+
+/** Milliseconds after which a client that was turned away comes back, jittered. */
+const COME_BACK_MS_MIN = 1_000;
+const COME_BACK_MS_MAX = 5_000;
+
+export function comeBackDelayMs(): number {
+  return Math.round(COME_BACK_MS_MIN + Math.random() * (COME_BACK_MS_MAX - COME_BACK_MS_MIN));
 }
 
 function closeCodeOf(code: Code, otherwise: CloseCode): CloseCode {

@@ -12,6 +12,7 @@ import { tokenOf } from "../http/identify.ts";
 import type { Admission } from "../sessions/admission.ts";
 import { toJson } from "../sessions/control-frame.ts";
 import type { Pings } from "../sessions/pings.ts";
+import { comeBackDelayMs } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Subscribing } from "../sessions/subscribing.ts";
 import { readUrlSubscriptions, type UrlSubscriptions } from "../sessions/url-subscriptions.ts";
@@ -27,10 +28,6 @@ export interface SseDeps {
   readonly subscriptionsMax: number;
   readonly anonymous: boolean;
 }
-
-/** Milliseconds after which a client that was turned away comes back, jittered. */
-const COME_BACK_MS_MIN = 1_000;
-const COME_BACK_MS_MAX = 5_000;
 
 export function createSseRoutes(deps: SseDeps): FastifyPluginAsync {
   return async (app: FastifyInstance) => {
@@ -140,8 +137,7 @@ function stream(
 /** 200, when to come back, and the end. */
 function turnAway(reply: FastifyReply): void {
   reply.hijack();
-  const delayMs = Math.round(COME_BACK_MS_MIN + Math.random() * (COME_BACK_MS_MAX - COME_BACK_MS_MIN));
-  const frame = toJson({ type: "reconnect", delayMs, closesInMs: 0 });
+  const frame = toJson({ type: "reconnect", delayMs: comeBackDelayMs(), closesInMs: 0 });
   beginStream(reply.raw, commonHeaders(reply));
   reply.raw.socket?.write(retryLine(Math.random()));
   reply.raw.socket?.write(sseEvent(Buffer.from(frame)));

@@ -494,7 +494,10 @@ describe("a user with many connections", () => {
     await connect(gateway, { token: tokenOf({ sub: "bob" }) });
     const second = connectBare(gateway, { token: tokenOf({ sub: "alice" }) });
     expect((await second.closed).code).toBe(1013);
-    expect(second.frames.all).toMatchObject([{ type: "error", code: "overloaded", retryable: true }]);
+    expect(second.frames.all).toMatchObject([
+      { type: "error", code: "overloaded", retryable: true },
+      { type: "reconnect", closes_in_ms: 0 },
+    ]);
   });
 });
 
