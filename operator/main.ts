@@ -10,7 +10,7 @@ import { createRegistry } from "#core/runtime/metrics.ts";
 import { onParentGone, tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import type { Config } from "#core/runtime/settings.ts";
-import { startOperator } from "./operator.ts";
+import { type Operator, startOperator } from "./operator.ts";
 
 async function start(config: Config): Promise<void> {
   const name = config.name === "" ? "operator-0" : config.name;
@@ -21,8 +21,14 @@ async function start(config: Config): Promise<void> {
   lifecycle.handleSignals(config.drain);
   onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit()));
 
+  let operator: Operator | undefined;
+  const readiness = (): readonly string[] => {
+    if (lifecycle.stopping) return ["stopping"];
+    return operator?.readiness() ?? ["the first list of Topics is being read"];
+  };
+  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
-  const operator = await startOperator({
+  operator = await startOperator({
     config,
     self: { incarnation, name },
     peers,
@@ -32,8 +38,6 @@ async function start(config: Config): Promise<void> {
     tell: (text) => tellParent({ type: "notice", text }),
   });
   lifecycle.own("operator", operator);
-  const readiness = (): readonly string[] => (lifecycle.stopping ? ["stopping"] : operator.readiness());
-  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
   const announced = await announcePeer(config.peers, {
     name,
     role: "operator",

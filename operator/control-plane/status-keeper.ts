@@ -93,6 +93,7 @@ export class StatusKeeper implements Component {
     const { generation } = entry.stored;
     if (this.#decided.get(key)?.generation !== generation && this.#undecided.get(key)?.generation !== generation) {
       this.#undecided.delete(key);
+      this.#decided.delete(key);
       // What an earlier operator decided for this generation stands.
       if (isProgrammed(store.statusOf(key), generation)) this.#decided.set(key, { generation, programmed: DONE });
       else this.#undecided.set(key, { version: entry.version, generation, sinceMs: clock.monotonic() });

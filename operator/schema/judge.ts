@@ -107,7 +107,7 @@ export interface TopicSpec {
   limits: { maxPublishesPerSecond: number; maxSubscribers: number; maxChannels: number };
 }
 
-export function specToPolicy(spec: TopicSpec): TopicPolicy {
+function specToPolicy(spec: TopicSpec): TopicPolicy {
   const { permissions, owner, publishers = [], subscribers = [], channels, presence } = spec;
   return { permissions, owner, publishers, subscribers, channels, presence, ...spec.delivery, ...spec.limits };
 }

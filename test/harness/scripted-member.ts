@@ -27,7 +27,7 @@ import {
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { until } from "./until.ts";
 
-export const PEER_SECRET = "a test's peer secret";
+const PEER_SECRET = "a test's peer secret";
 
 export interface MemberOptions {
   readonly role: "router" | "gateway";
