@@ -7,19 +7,20 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { TopicPolicy } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
-import type { Clock, Timer } from "#core/runtime/clock.ts";
+import type { Clock } from "#core/runtime/clock.ts";
 import { ConfigError } from "#core/runtime/config.ts";
-import { EarshotError, messageOf } from "#core/runtime/errors.ts";
+import { messageOf } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { OperatorMetrics } from "../metrics.ts";
 import type { TopicStatus } from "../reconcile/conditions.ts";
-import { judgeTopic, policyToSpec, TOPIC_API_VERSION, TOPIC_KIND, type TopicManifest } from "../schema/judge.ts";
+import type { TopicManifest } from "../schema/judge.ts";
 import { judgeManifests } from "../schema/manifests.ts";
 import type { ObjectName } from "../schema/metadata.ts";
-import { formatProblem } from "../schema/problem.ts";
 import { Slices } from "../slices.ts";
+import { HttpChanges } from "./http-changes.ts";
 import { HttpTopics } from "./http-topics.ts";
 import { type Claim, duplicateOf, ManifestSet } from "./manifest-set.ts";
+import { Removals } from "./removals.ts";
 import { Reports } from "./reports.ts";
 import { type LedgerEntry, TopicLedger } from "./topic-ledger.ts";
 import type { StoredTopic, TopicStore } from "./topic-store.ts";
@@ -37,9 +38,6 @@ export interface FolderTopicStoreOptions {
   readonly tell: (sentence: string) => void;
 }
 
-/** Milliseconds for which a Topic must be missing from its file: editors replace a file within a few. */
-const REMOVAL_MS = 300;
-
 /** Where the ledger has Topics made over HTTP from. */
 const HTTP_FILE = "";
 
@@ -52,18 +50,26 @@ export class FolderTopicStore implements TopicStore {
   readonly #folder: WatchedFolder;
   readonly #topics = new Map<string, StoredTopic>();
   readonly #listeners = new Set<(key: string) => void>();
-  readonly #missing = new Map<string, Timer>();
-  /** The last change over HTTP of each Topic that has one under way: they happen one after the other. */
-  readonly #mutations = new Map<string, Promise<unknown>>();
-  /** Topics that are being made: they count already. */
-  #creating = 0;
+  readonly #removals: Removals;
+  readonly #changes: HttpChanges;
 
   constructor(options: FolderTopicStoreOptions) {
-    const { topics, state, clock, log, metrics, tell } = options;
+    const { topics, state, httpTopicsMax, clock, log, metrics, tell } = options;
     this.#options = options;
     this.#ledger = new TopicLedger({ folder: state, clock, log, metrics, tell });
     this.#http = new HttpTopics({ folder: state, log, tell });
     this.#reports = new Reports({ clock, log, metrics, tell });
+    this.#removals = new Removals(clock, (key) => {
+      if (this.#wanted(key) === undefined) this.#remove(key);
+    });
+    this.#changes = new HttpChanges({
+      http: this.#http,
+      max: httpTopicsMax,
+      clock,
+      inForce: (key) => this.#topics.get(key),
+      settle: (key) => this.#settle(key),
+      remove: (key) => this.#remove(key),
+    });
     this.#manifests = new ManifestSet({
       byKey: (key) => toClaim(key, this.#ledger.entries.get(key)),
       byFile: (file) =>
@@ -89,11 +95,8 @@ export class FolderTopicStore implements TopicStore {
     await must(this.#http.load(), "state (--state, EARSHOT_STATE) must be a folder that can be written");
     await this.#ledger.load();
     await must(this.#folder.start(), "topics (--topics, EARSHOT_TOPICS) must be a folder that can be read");
+    await this.#settleAll(this.#http.topics.keys());
     const slices = new Slices();
-    for (const key of this.#http.topics.keys()) {
-      this.#settle(key);
-      if (slices.isOver) await slices.breathe();
-    }
     // Topics that went away while no operator ran.
     for (const key of this.#ledger.entries.keys()) {
       if (!this.#topics.has(key)) this.#ledger.delete(key);
@@ -104,9 +107,8 @@ export class FolderTopicStore implements TopicStore {
   async close(): Promise<void> {
     await this.#folder.close();
     await this.#reports.close();
-    for (const timer of this.#missing.values()) timer.cancel();
-    this.#missing.clear();
-    await Promise.allSettled(this.#mutations.values());
+    await this.#removals.close();
+    await this.#changes.finished();
     await this.#ledger.close();
   }
 
@@ -116,45 +118,15 @@ export class FolderTopicStore implements TopicStore {
   }
 
   create(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
-    return this.#inTurn(name, async () => {
-      const manifest = judge(name, policy, undefined);
-      const { key } = manifest;
-      if (this.#topics.has(key)) throw new EarshotError("topic_exists", `Topic ${key} is there already`);
-      const { httpTopicsMax, clock } = this.#options;
-      if (this.#http.topics.size + this.#creating >= httpTopicsMax) {
-        throw new EarshotError(
-          "quota_exceeded",
-          `there are ${httpTopicsMax} Topics made over HTTP, and no more may be`,
-        );
-      }
-      this.#creating += 1;
-      try {
-        await this.#http.put(manifest, clock.now(), 1);
-      } finally {
-        this.#creating -= 1;
-      }
-      return this.#settleNow(key);
-    });
+    return this.#changes.create(name, policy);
   }
 
   update(name: ObjectName, changes: Partial<TopicPolicy>): Promise<StoredTopic> {
-    return this.#inTurn(name, async () => {
-      const { key, generation, createdAtMs, policy: inForce } = this.#httpManaged(name);
-      const policy = { ...inForce, ...changes };
-      const manifest = judge(name, policy, inForce);
-      if (!isDeepStrictEqual(this.#http.topics.get(key)?.manifest.policy, policy)) {
-        await this.#http.put(manifest, createdAtMs, generation + 1);
-      }
-      return this.#settleNow(key);
-    });
+    return this.#changes.update(name, changes);
   }
 
   delete(name: ObjectName): Promise<void> {
-    return this.#inTurn(name, async () => {
-      const { key } = this.#httpManaged(name);
-      await this.#http.remove(key);
-      this.#remove(key);
-    });
+    return this.#changes.delete(name);
   }
 
   statusOf(key: string): TopicStatus | undefined {
@@ -173,17 +145,21 @@ export class FolderTopicStore implements TopicStore {
     const file = this.#pathOf(name);
     const { touched, problems } = this.#manifests.setFile(file, changedAtMs, documents);
     this.#reports.set(file, problems);
+    await this.#settleAll(touched);
+  }
+
+  async #fileGone(name: string): Promise<void> {
+    const file = this.#pathOf(name);
+    this.#reports.set(file, []);
+    await this.#settleAll(this.#manifests.removeFile(file));
+  }
+
+  async #settleAll(keys: Iterable<string>): Promise<void> {
     const slices = new Slices();
-    for (const key of touched) {
+    for (const key of keys) {
       this.#settle(key);
       if (slices.isOver) await slices.breathe();
     }
-  }
-
-  #fileGone(name: string): void {
-    const file = this.#pathOf(name);
-    this.#reports.set(file, []);
-    for (const key of this.#manifests.removeFile(file)) this.#settle(key);
   }
 
   /** A file as its user would open it. */
@@ -208,18 +184,10 @@ export class FolderTopicStore implements TopicStore {
     const wanted = this.#wanted(key);
     this.#reportDuplicates(key);
     if (wanted === undefined) {
-      if (!this.#topics.has(key) || this.#missing.has(key)) return;
-      this.#missing.set(
-        key,
-        this.#options.clock.after(REMOVAL_MS, () => {
-          this.#missing.delete(key);
-          if (this.#wanted(key) === undefined) this.#remove(key);
-        }),
-      );
+      if (this.#topics.has(key)) this.#removals.missing(key);
       return;
     }
-    this.#missing.get(key)?.cancel();
-    this.#missing.delete(key);
+    this.#removals.found(key);
     const before = this.#topics.get(key);
     if (before !== undefined && isDeepStrictEqual(before, wanted.topic)) return;
     this.#topics.set(key, wanted.topic);
@@ -227,13 +195,6 @@ export class FolderTopicStore implements TopicStore {
     const status = this.#ledger.entries.get(key)?.status;
     this.#ledger.set(key, { namespace, name, createdAtMs, generation, policy, file: wanted.file, status });
     this.#changed(key);
-  }
-
-  #settleNow(key: string): StoredTopic {
-    this.#settle(key);
-    const topic = this.#topics.get(key);
-    if (topic === undefined) throw new EarshotError("topic_not_found", `Topic ${key} is gone`);
-    return topic;
   }
 
   #remove(key: string): void {
@@ -275,41 +236,6 @@ export class FolderTopicStore implements TopicStore {
   #changed(key: string): void {
     for (const listener of this.#listeners) listener(key);
   }
-
-  #httpManaged({ namespace, name }: ObjectName): StoredTopic {
-    const key = `${namespace}.${name}`;
-    const topic = this.#topics.get(key);
-    if (topic === undefined) throw new EarshotError("topic_not_found");
-    if (!topic.httpManaged) {
-      throw new EarshotError("forbidden", `Topic ${key} is kept in a manifest, and is changed there alone`);
-    }
-    return topic;
-  }
-
-  #inTurn<T>({ namespace, name }: ObjectName, work: () => Promise<T>): Promise<T> {
-    const key = `${namespace}.${name}`;
-    const done = (this.#mutations.get(key) ?? Promise.resolve()).then(work, work);
-    const settled = done.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#mutations.set(key, settled);
-    void settled.then(() => {
-      if (this.#mutations.get(key) === settled) this.#mutations.delete(key);
-    });
-    return done;
-  }
-}
-
-/** Throws topic_name_invalid, invalid_request. */
-function judge({ namespace, name }: ObjectName, policy: TopicPolicy, inForce: TopicPolicy | undefined): TopicManifest {
-  const spec = structuredClone(policyToSpec(policy));
-  const value = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata: { namespace, name }, spec };
-  const verdict = judgeTopic(value, () => inForce);
-  if (verdict.ok) return verdict.manifest;
-  const [problem] = verdict.problems;
-  const sentence = problem === undefined ? "the Topic is wrong" : formatProblem(problem);
-  throw new EarshotError(problem?.path[0] === "metadata" ? "topic_name_invalid" : "invalid_request", sentence);
 }
 
 /** What the user must mend before anything can start is one sentence that names the setting. */

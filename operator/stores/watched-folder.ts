@@ -23,7 +23,7 @@ export interface FolderFile {
 export interface FolderListener {
   /** A file is new, or its content is. */
   changed(file: FolderFile): Promise<void>;
-  gone(name: string): void;
+  gone(name: string): Promise<void>;
   /** A file that is there and cannot be read: what it held before stays. */
   unreadable(name: string, cause: string): void;
   /** The folder itself cannot be read; undefined: it can again. Nothing counts as gone meanwhile. */
@@ -166,7 +166,7 @@ export class WatchedFolder implements Component {
     for (const name of this.#known.keys()) {
       if (present.has(name) || this.#closed) continue;
       this.#known.delete(name);
-      listener.gone(name);
+      await listener.gone(name);
     }
   }
 
