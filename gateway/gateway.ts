@@ -2,15 +2,18 @@
 // tests give it a fleet of their own. Nothing here decides anything.
 
 import type { BlockList } from "node:net";
+import type { GapReason } from "#core/domain/codes.ts";
 import { PINGS_UNANSWERED_MAX } from "#core/domain/limits.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
 import type { Clock } from "#core/runtime/clock.ts";
+import type { Server } from "#core/runtime/grpc.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { Deliver } from "./fanout/deliver.ts";
 import { FanOut } from "./fanout/fan-out.ts";
+import type { LocalTopic } from "./fanout/local-topic.ts";
 import { LocalTopics } from "./fanout/local-topics.ts";
 import { Notice } from "./fanout/notice.ts";
 import { encodeGrpcControl, encodeGrpcEnvelope } from "./grpc/events.ts";
@@ -25,7 +28,7 @@ import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
 import type { LinkSelf } from "./upstream/link.ts";
-import { Upstream, type UpstreamListener } from "./upstream/upstream.ts";
+import { Upstream } from "./upstream/upstream.ts";
 import { WebSocketDoor } from "./websocket/door.ts";
 
 export interface GatewayOptions {
@@ -45,54 +48,56 @@ export interface GatewayOptions {
 
 export type Gateway = ReturnType<typeof createGateway>;
 
-/** Builds it; `upstream.start()` begins. Whoever calls closes what it returns, last first. */
+/** Builds it; `upstream.start()` begins. Whoever calls closes what it returns. */
 export function createGateway(options: GatewayOptions) {
-  const { config, self, fleet, edge, presence, clock, log, trusted } = options;
+  const core = createCore(options);
+  const doors = createDoors(options, core);
+  const { upstream, sessions } = core;
+  return {
+    upstream,
+    sessions,
+    ...doors,
+    /** Ends every connection and link. */
+    async close(): Promise<void> {
+      const { rights, subscribing, fanOut, wheel } = core;
+      const { webSockets, pings, comments } = doors;
+      const parts = [rights, sessions, webSockets, subscribing, upstream, fanOut, pings, comments, wheel];
+      for (const component of parts) await component.close();
+    },
+  };
+}
+
+/** What is the same for every kind of client: sessions and fan-out above the links to routers. */
+function createCore(options: GatewayOptions) {
+  const { config, self, fleet, edge, presence, clock, log } = options;
   const metrics = new GatewayMetrics(options.registry);
   const topics = new LocalTopics();
   const fanOut = new FanOut(clock, metrics);
   const wheel = new Wheel(clock);
   const admission = new Admission(config, clock, metrics);
-  const listener: UpstreamListener = {
-    confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
-    routersChanged: () => subscribing.routersChanged(),
-    records: (link, batch) => deliver.batch(link, batch),
-    missed: (topic, missed) => {
-      metrics.gap("link_overflow");
-      fanOut.notice(
-        topic,
-        new Notice({ type: "gap", topicId: topic.id, missed, reason: "link_overflow" }, encodeGrpcControl),
-      );
-    },
-    failedOver: (topic) => {
-      metrics.gap("router_failover");
-      fanOut.notice(
-        topic,
-        new Notice({ type: "gap", topicId: topic.id, missed: undefined, reason: "router_failover" }, encodeGrpcControl),
-      );
-    },
+  const tellGap = (topic: LocalTopic, reason: GapReason, missed: number | undefined): void => {
+    metrics.gap(reason);
+    fanOut.notice(topic, new Notice({ type: "gap", topicId: topic.id, missed, reason }, encodeGrpcControl));
   };
   const upstream = new Upstream({
     fleet,
     topics,
     self,
-    peerSecret: config.peerSecret,
     clock,
     log,
-    listener,
+    peerSecret: config.peerSecret,
+    listener: {
+      confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
+      routersChanged: () => subscribing.routersChanged(),
+      records: (link, batch) => deliver.batch(link, batch),
+      missed: (topic, missed) => tellGap(topic, "link_overflow", missed),
+      failedOver: (topic) => tellGap(topic, "router_failover", undefined),
+    },
     ackEpoch: options.ackEpoch,
     linksChanged: options.linksChanged,
   });
-  const subscribing = new Subscribing({
-    edge,
-    topics,
-    upstream,
-    fanOut,
-    presence,
-    clock,
-    subscriptionsMax: config.subscriptionsPerConnection,
-    metrics,
-  });
+  const subscriptionsMax = config.subscriptionsPerConnection;
+  const subscribing = new Subscribing({ edge, topics, upstream, fanOut, presence, clock, metrics, subscriptionsMax });
   const rights = new Rights({ fleet, topics, subscribing, presence, anonymousAccess: config.anonymous });
   const sessions = new Sessions({
     edge,
@@ -102,10 +107,10 @@ export function createGateway(options: GatewayOptions) {
     admission,
     wheel,
     clock,
-    totals: metrics,
     config,
-    incarnation: self.incarnation,
     metrics,
+    totals: metrics,
+    incarnation: self.incarnation,
   });
   const deliver = new Deliver({
     topics,
@@ -117,6 +122,13 @@ export function createGateway(options: GatewayOptions) {
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
   metrics.observe({ topics, fanOut, upstream });
+  return { upstream, subscribing, rights, sessions, admission, fanOut, wheel };
+}
+
+/** What clients come through. */
+function createDoors(options: GatewayOptions, core: ReturnType<typeof createCore>) {
+  const { config, fleet, edge, clock, log, trusted } = options;
+  const { sessions, subscribing, admission, wheel } = core;
   const pings = new Pings(clock, { intervalMs: config.pingInterval, unansweredMax: PINGS_UNANSWERED_MAX });
   const comments = new Pings(clock, {
     intervalMs: config.pingInterval / 2,
@@ -130,32 +142,8 @@ export function createGateway(options: GatewayOptions) {
     allowedOrigins: config.allowedOrigins,
   });
   const subscriptionsMax = config.subscriptionsPerConnection;
-  const sseRoutes = createSseRoutes({
-    edge,
-    sessions,
-    subscribing,
-    admission,
-    pings: comments,
-    trusted,
-    subscriptionsMax,
-    anonymous: config.anonymous,
-  });
-  return {
-    upstream,
-    sessions,
-    webSockets,
-    sseRoutes,
-    bindSubscriber: (server: Parameters<typeof bindSubscriberService>[0]) =>
-      bindSubscriberService(server, { edge, sessions, subscribing, admission, subscriptionsMax, log }),
-    /** Ends every connection and link. */
-    async close(): Promise<void> {
-      await rights.close();
-      await sessions.close();
-      await webSockets.close();
-      await subscribing.close();
-      await upstream.close();
-      await fanOut.close();
-      for (const component of [pings, comments, wheel]) await component.close();
-    },
-  };
+  const shared = { edge, sessions, subscribing, admission, subscriptionsMax };
+  const sseRoutes = createSseRoutes({ ...shared, trusted, pings: comments, anonymous: config.anonymous });
+  const bindSubscriber = (server: Server): void => bindSubscriberService(server, { ...shared, log });
+  return { webSockets, sseRoutes, bindSubscriber, pings, comments };
 }
