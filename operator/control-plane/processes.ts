@@ -131,20 +131,31 @@ export class Processes {
   reported(incarnation: string, report: Report): void {
     const state = this.#states.get(incarnation);
     if (state === undefined) return;
-    const nowMs = this.#clock.monotonic();
-    const { links } = state;
+    const before = { ...state };
     state.ready = report.ready;
     // Nobody who has begun to drain comes back.
     state.draining ||= report.draining;
     state.seenEpoch = Math.max(state.seenEpoch, toEpoch(report.epoch));
-    state.links = new Map(
+    state.links = this.#sight(report, before.links);
+    state.hotTopics = new Map(report.hotTopics.map(({ topic, subscriptions }) => [topic, Number(subscriptions)]));
+    const isNews =
+      state.ready !== before.ready ||
+      state.draining !== before.draining ||
+      state.seenEpoch !== before.seenEpoch ||
+      state.links.size !== before.links.size ||
+      [...state.links].some(([router, sight]) => before.links.get(router) !== sight);
+    // Every process reports each 5 s: what says nothing new is no reason to plan.
+    if (isNews) this.#changed();
+  }
+
+  #sight(report: Report, before: ReadonlyMap<string, LinkSight>): ReadonlyMap<string, LinkSight> {
+    const nowMs = this.#clock.monotonic();
+    return new Map(
       report.links.map(({ routerIncarnation, alive }) => {
-        const before = links.get(routerIncarnation);
-        return [routerIncarnation, before?.alive === alive ? before : { alive, sinceMs: nowMs }];
+        const known = before.get(routerIncarnation);
+        return [routerIncarnation, known?.alive === alive ? known : { alive, sinceMs: nowMs }];
       }),
     );
-    state.hotTopics = new Map(report.hotTopics.map(({ topic, subscriptions }) => [topic, Number(subscriptions)]));
-    this.#changed();
   }
 
   /** Forgets processes that have been without a stream for long. */

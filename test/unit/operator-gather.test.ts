@@ -154,6 +154,25 @@ test("everybody has acked when every connected process has, the one that asks le
   expect(gatherer.ackedByAll(10, "r1")).toBe(true);
 });
 
+test("a report that says nothing new is no reason to plan, one that does is", () => {
+  connect("gateway", "g1");
+  let told = 0;
+  processes.onChange(() => {
+    told += 1;
+  });
+  reportLink("g1", "r1", true);
+  expect(told).toBe(1);
+  reportLink("g1", "r1", true);
+  expect(told).toBe(1);
+  reportLink("g1", "r1", false);
+  processes.reported("g1", create(ReportSchema, { ready: true, draining: true }));
+  expect(told).toBe(3);
+  // Nobody who drains comes back.
+  processes.reported("g1", create(ReportSchema, { ready: true }));
+  expect(told).toBe(3);
+  expect(processes.get("g1")?.draining).toBe(true);
+});
+
 test("a process is connected as long as one of its streams is, and forgotten a minute after the last", () => {
   connect("gateway", "g1");
   connect("gateway", "g1");
