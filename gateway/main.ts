@@ -9,6 +9,7 @@ import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { ConfigError, loadConfig } from "#core/runtime/config.ts";
+import type { Server } from "#core/runtime/grpc.ts";
 import { newIncarnation } from "#core/runtime/incarnation.ts";
 import { Lifecycle } from "#core/runtime/lifecycle.ts";
 import { createLog, type Log } from "#core/runtime/log.ts";
@@ -27,15 +28,55 @@ import { createPresence } from "./presence/create-presence.ts";
 /** Milliseconds between looks whether this gateway is warm. */
 const WARM_LOOK_MS = 10;
 
+type State = "starting" | "listening";
+
 async function start(config: Config, incarnation: string, log: Log, lifecycle: Lifecycle): Promise<void> {
-  const clock = SYSTEM_CLOCK;
-  const { name, node, zone } = config;
-  const self = { incarnation, name, node, zone };
-  const registry = createRegistry("gateway");
   lifecycle.handleSignals(config.drain);
   onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
-  const { peerSecret } = config;
+  const rooms = createRooms(config, incarnation, log, lifecycle);
+  const { fleet, gateway, registry } = rooms;
+  let state: State = "starting";
+  const coldReasons = (): readonly string[] =>
+    fleet.synced ? gateway.upstream.coldReasons() : ["no topics or no map yet"];
+  // Once warm it stays so: a router that comes or dies later is none of a load balancer's business.
+  const readiness = (): readonly string[] => {
+    if (lifecycle.stopping) return ["draining"];
+    if (state === "listening") return [];
+    const reasons = coldReasons();
+    return reasons.length > 0 ? reasons : ["ports not open yet"];
+  };
+  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
+  const doors = await createDoors(config, rooms, lifecycle);
+  gateway.upstream.start();
+  fleet.start();
+  while (coldReasons().length > 0) {
+    if (lifecycle.stopping) return;
+    await new Promise((resolve) => setTimeout(resolve, WARM_LOOK_MS));
+  }
+  const ports = await openPorts(config, rooms, doors, lifecycle);
+  const announcement = await announcePeer(config.peers, {
+    ...rooms.self,
+    role: "gateway",
+    pid: process.pid,
+    // Nobody dials a gateway.
+    grpc: "none",
+    probes: addressOf(config.internalHost, probes.port),
+  });
+  lifecycle.own("announcement", announcement);
+  state = "listening";
+  fleet.setReady(true);
+  log.info({ ports }, "gateway ready");
+  tellParent({ type: "ready", ports });
+}
 
+type Rooms = ReturnType<typeof createRooms>;
+
+/** Everything behind the doors. */
+function createRooms(config: Config, incarnation: string, log: Log, lifecycle: Lifecycle) {
+  const clock = SYSTEM_CLOCK;
+  const { name, node, zone, peerSecret } = config;
+  const self = { incarnation, name, node, zone };
+  const registry = createRegistry("gateway");
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const fleet = lifecycle.own(
     "sync",
@@ -44,7 +85,6 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
   const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry }));
   const edge = lifecycle.own("edge", createEdge({ config, fleet, placer, log, registry, clock }));
   const presence = lifecycle.own("presence", createPresence({ peers, peerSecret, placer, incarnation, log, registry }));
-  const trusted = trustedProxies(config.trustedProxies);
   const gateway = createGateway({
     config,
     self,
@@ -54,24 +94,20 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
     clock,
     log,
     registry,
-    trusted,
+    trusted: trustedProxies(config.trustedProxies),
     ackEpoch: (epoch) => fleet.ackEpoch(epoch),
     linksChanged: () => fleet.reportChanged(),
   });
   lifecycle.own("gateway", gateway);
-  let listening = false;
-  const coldReasons = (): readonly string[] =>
-    fleet.synced ? gateway.upstream.coldReasons() : ["no topics or no map yet"];
-  // Once warm it stays so: a router that comes or dies later is none of a load balancer's business.
-  const readiness = (): readonly string[] => {
-    if (lifecycle.stopping) return ["draining"];
-    if (listening) return [];
-    const reasons = coldReasons();
-    return reasons.length > 0 ? reasons : ["ports not open yet"];
-  };
-  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
   fleet.setReport(() => ({ draining: lifecycle.stopping, links: gateway.upstream.linkReports() }));
+  return { self, clock, log, registry, peers, fleet, placer, edge, presence, gateway };
+}
 
+type Doors = Awaited<ReturnType<typeof createDoors>>;
+
+/** The servers that clients speak to, without ports yet. */
+async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
+  const { self, clock, log, registry, peers, fleet, placer, edge, presence, gateway } = rooms;
   const http = await createHttpApp({
     edge,
     placer,
@@ -80,7 +116,7 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
     config,
     log,
     registry,
-    incarnation,
+    incarnation: self.incarnation,
     // A folder of peers is one machine: standalone mode.
     ...(config.peers.startsWith("folder:") ? { peers } : {}),
     sseRoutes: gateway.sseRoutes,
@@ -89,29 +125,19 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
   lifecycle.own("http", { close: () => http.close() });
   const connections = lifecycle.own("connections", new HttpConnections(http.server, clock));
   gateway.webSockets.attach(http.server);
-  const grpc = lifecycle.own(
-    "grpc",
-    createPublicGrpcServer({
-      edge,
-      log,
-      registry,
-      clock,
-      extra: { services: [SubscriberService], bind: (server) => gateway.bindSubscriber(server) },
-    }),
-  );
+  const extra = { services: [SubscriberService], bind: (server: Server) => gateway.bindSubscriber(server) };
+  const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, extra }));
+  return { http: http.server, grpc, connections };
+}
 
-  gateway.upstream.start();
-  fleet.start();
-  while (coldReasons().length > 0) {
-    if (lifecycle.stopping) return;
-    await new Promise((resolve) => setTimeout(resolve, WARM_LOOK_MS));
-  }
-  const ports = await PublicPorts.open({
-    config,
-    http: http.server,
-    grpc: grpc.injector(),
-    platform: process.platform,
-  });
+/** Opens the public ports; from the drain on they are closed, and clients told to move. */
+async function openPorts(
+  config: Config,
+  { gateway, clock }: Rooms,
+  { http, grpc, connections }: Doors,
+  lifecycle: Lifecycle,
+): Promise<PublicPorts["ports"]> {
+  const ports = await PublicPorts.open({ config, http, grpc: grpc.injector(), platform: process.platform });
   lifecycle.own("sessions", {
     drain: async (deadlineMs) => {
       const endsAtMs = clock.monotonic() + deadlineMs;
@@ -121,22 +147,7 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
     },
     close: () => ports.close(),
   });
-  const announced = await announcePeer(config.peers, {
-    name,
-    role: "gateway",
-    incarnation,
-    pid: process.pid,
-    // Nobody dials a gateway.
-    grpc: "none",
-    probes: addressOf(config.internalHost, probes.port),
-    node,
-    zone,
-  });
-  lifecycle.own("announcement", announced);
-  listening = true;
-  fleet.setReady(true);
-  log.info({ ports: ports.ports }, "gateway ready");
-  tellParent({ type: "ready", ports: ports.ports });
+  return ports.ports;
 }
 
 function addressOf(host: string, port: number): string {
