@@ -48,6 +48,7 @@ export class Child implements Component {
   readonly #events: ChildEvents;
   readonly #backoff = new Backoff({ firstMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS });
   #state: ChildState = { kind: "waiting" };
+  #wasReady = false;
   #closing = false;
   #restart: NodeJS.Timeout | undefined;
 
@@ -110,6 +111,7 @@ export class Child implements Component {
     switch (message.type) {
       case "ready":
         this.#state = { kind: "ready", process: child, ports: message.ports };
+        this.#wasReady = true;
         this.#events.ready(this);
         return;
       case "draining":
@@ -125,7 +127,8 @@ export class Child implements Component {
   }
 
   #onEnd(code: number | null, signal: NodeJS.Signals | null, aliveMs: number): void {
-    const wasReady = this.#state.kind === "ready" || this.#state.kind === "draining";
+    const wasReady = this.#wasReady;
+    this.#wasReady = false;
     this.#state = this.#closing ? { kind: "closed" } : { kind: "waiting" };
     if (aliveMs >= ALIVE_MS) this.#backoff.reset();
     const restartInMs = this.#closing ? undefined : this.#backoff.next();

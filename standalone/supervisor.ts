@@ -124,7 +124,7 @@ export class Supervisor implements Component, ChildEvents {
     // A start gives up at once where the process knows why, and at the second time where it does not.
     const knows = reason !== undefined || this.#lastWords.get(name) === words;
     if (this.#running || !knows) this.#sayOnce(name, words);
-    else this.#started.reject(new CannotStart(words, end.code === EXIT_WRONG_SETTING ? end.code : EXIT_CANNOT_START));
+    else this.#started.reject(new CannotStart(words, reason === undefined ? EXIT_CANNOT_START : EXIT_WRONG_SETTING));
   }
 
   async #stop(deadlineMs: number): Promise<void> {

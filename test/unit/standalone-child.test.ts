@@ -75,10 +75,11 @@ test("a process that ends again and again waits longer each time", async () => {
 
 test("notices and the reason why it cannot start are passed on", async () => {
   const [, recorder] = childOf(
-    `process.send({ type: "notice", text: "a" }); process.send({ type: "cannotStart", text: "b" }, () => process.exit(1));`,
+    `process.send({ type: "notice", text: "a" }); process.send({ type: "cannotStart", text: "b" }); process.send({ type: "draining" }, () => process.exit(1));`,
   );
   await until(() => recorder.ends.length === 1, "it ended");
   expect(recorder.said).toEqual(["a", "cannot: b"]);
+  expect(recorder.ends).toMatchObject([{ code: 1, wasReady: false }]);
 });
 
 test("a process that was asked to end is not started again", async () => {
