@@ -175,8 +175,8 @@ export class Upstream implements Component, LinkOwner {
     for (const topic of this.#options.topics.all()) {
       const registration = this.registrationAt(topic, link.incarnation);
       if (registration !== undefined) registration.generation = -1;
-      const [last] = topic.heard;
-      if (announced || last?.incarnation !== link.incarnation || nowMs - last.atMs > FAILOVER_MEMORY_MS) continue;
+      const last = topic.heardFrom(link.incarnation);
+      if (announced || last === undefined || nowMs - last.atMs > FAILOVER_MEMORY_MS) continue;
       this.#options.listener.failedOver(topic);
     }
   }

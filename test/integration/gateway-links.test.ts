@@ -173,7 +173,7 @@ describe("a router that dies", () => {
     expect(client.frames.of("gap").length).toBe(1);
   });
 
-  it("leaves no gap when another router spoke last", async () => {
+  it("leaves a gap also where its successor has spoken already: what sat in the dead one is lost all the same", async () => {
     const gateway = await open(2);
     const client = await connect(gateway, TOPIC);
     gateway.router.speak(TOPIC, { payload: 1 });
@@ -181,8 +181,7 @@ describe("a router that dies", () => {
     gateway.routers[1]?.speak(TOPIC, { payload: 2 });
     await client.frames.next((frame) => frame["payload"] === 2);
     await gateway.router.close();
-    await until(() => ![...gateway.gateway.upstream.links].every((link) => link.alive), "the link is dead");
-    expect(client.frames.of("gap")).toEqual([]);
+    expect(await client.frames.next({ type: "gap" })).toMatchObject({ topic_id: TOPIC, reason: "router_failover" });
   });
 
   it("leaves no gap when it had said that it drains, and its successor is first at once", async () => {
