@@ -121,7 +121,7 @@ function createCore(options: GatewayOptions) {
     subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
-  metrics.observe({ topics, fanOut, upstream });
+  metrics.observe({ topics, fanOut, upstream, sessions });
   return { upstream, subscribing, rights, sessions, admission, fanOut, wheel };
 }
 

@@ -8,12 +8,19 @@ import type { FanOut, FanOutMetrics } from "./fanout/fan-out.ts";
 import type { LocalTopics } from "./fanout/local-topics.ts";
 import type { AdmissionMetrics } from "./sessions/admission.ts";
 import type { OutboxTotals } from "./sessions/outbox.ts";
-import type { SessionsMetrics } from "./sessions/sessions.ts";
+import type { Sessions, SessionsMetrics } from "./sessions/sessions.ts";
 import type { SubscribingMetrics } from "./sessions/subscribing.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 /** Seconds: a slice is 2 ms; what is far above it held the event loop. */
 const SLICE_BUCKETS = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1];
+
+interface Observed {
+  readonly topics: LocalTopics;
+  readonly fanOut: FanOut;
+  readonly upstream: Upstream;
+  readonly sessions: Sessions;
+}
 
 export class GatewayMetrics
   implements FanOutMetrics, SessionsMetrics, SubscribingMetrics, AdmissionMetrics, OutboxTotals
@@ -71,17 +78,17 @@ export class GatewayMetrics
       labelNames: ["limit"],
       registers,
     });
-    readGauge(
-      registry,
-      "earshot_gateway_unsent_bytes",
-      "Bytes that wait in this process for connections that are behind.",
-      () => this.queuedBytes,
-    );
   }
 
   /** Counts what others hold. */
-  observe({ topics, fanOut, upstream }: { topics: LocalTopics; fanOut: FanOut; upstream: Upstream }): void {
+  observe({ topics, fanOut, upstream, sessions }: Observed): void {
     const registry = this.#registry;
+    readGauge(
+      registry,
+      "earshot_gateway_unsent_bytes",
+      "Bytes that clients have not taken yet, in their sockets and in queues of this process.",
+      () => sessions.unsentBytes(),
+    );
     readGauge(registry, "earshot_gateway_topics", "Topic ids that somebody here is subscribed to.", () => topics.size);
     readGauge(
       registry,

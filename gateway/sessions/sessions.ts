@@ -74,6 +74,13 @@ export class Sessions implements Component {
     return this.#draining;
   }
 
+  /** Bytes that clients have not taken yet, in their sockets and in queues of ours. */
+  unsentBytes(): number {
+    let bytes = 0;
+    for (const { outbox } of this.#byId.values()) bytes += outbox.queuedBytes + outbox.socket.writableLength;
+    return bytes;
+  }
+
   get(connectionId: string): Session | undefined {
     return this.#byId.get(connectionId);
   }

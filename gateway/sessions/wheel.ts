@@ -12,6 +12,8 @@ const FAR_MS = 24 * 3_600_000;
 
 interface Slot {
   readonly entries: Set<Entry>;
+  /** Forgets the slot: nobody waits in it any more. */
+  readonly forget: () => void;
 }
 
 class Entry implements Timer {
@@ -25,8 +27,10 @@ class Entry implements Timer {
   }
 
   cancel(): void {
-    this.slot?.entries.delete(this);
+    const { slot } = this;
     this.slot = undefined;
+    slot?.entries.delete(this);
+    if (slot?.entries.size === 0) slot.forget();
   }
 }
 
@@ -49,6 +53,11 @@ export class Wheel implements Component {
     return size;
   }
 
+  /** Ticks that somebody waits for. */
+  get slots(): number {
+    return this.#slots.size;
+  }
+
   after(delayMs: number, action: () => void): Timer {
     const entry = new Entry(this.#clock.monotonic() + Math.max(0, delayMs), action);
     this.#place(entry);
@@ -66,7 +75,7 @@ export class Wheel implements Component {
     const tick = Math.max(this.#tick + 1, Math.ceil(horizon / TICK_MS));
     let slot = this.#slots.get(tick);
     if (slot === undefined) {
-      slot = { entries: new Set() };
+      slot = { entries: new Set(), forget: () => this.#slots.delete(tick) };
       this.#slots.set(tick, slot);
     }
     slot.entries.add(entry);

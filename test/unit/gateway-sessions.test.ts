@@ -38,7 +38,9 @@ describe("the wheel", () => {
     wheel.after(30 * 3_600_000, () => {
       ran += 1;
     });
+    expect(wheel.slots).toBe(2);
     cancelled.cancel();
+    expect(wheel.slots).toBe(1);
     clock.freeze(29 * 3_600_000);
     expect(ran).toBe(0);
     clock.freeze(3_600_000);
