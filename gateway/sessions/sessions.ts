@@ -176,18 +176,17 @@ export class Sessions implements Component {
   #replacePrincipal(session: Session, principal: Principal, id: string | undefined): void {
     const { admission, presence, subscribing, rights } = this.#options;
     const before = session.principal;
-    const sameUser =
-      publicIdOf(before, session.connectionId) === publicIdOf(principal, session.connectionId) &&
-      infoOf(before) === infoOf(principal);
+    const sameUser = publicIdOf(before, session.connectionId) === publicIdOf(principal, session.connectionId);
     if (!sameUser) {
       if (principal.kind !== "anonymous") admission.enterUser(principal.userId);
       if (before.kind !== "anonymous") admission.leaveUser(before.userId);
     }
+    const sameMember = sameUser && infoOf(before) === infoOf(principal);
     const listed = [...session.subscriptions.values()].filter(isMember);
-    if (!sameUser) for (const subscription of listed) presence.left(subscribing.entryOf(session, subscription));
+    if (!sameMember) for (const subscription of listed) presence.left(subscribing.entryOf(session, subscription));
     this.#take(session, principal);
     session.say({ type: "token", id, userId: session.userId, tokenExpiresAtMs: session.tokenExpiresAtMs });
-    if (!sameUser) for (const subscription of listed) presence.joined(subscribing.entryOf(session, subscription));
+    if (!sameMember) for (const subscription of listed) presence.joined(subscribing.entryOf(session, subscription));
     for (const subscription of session.subscriptions.values()) rights.judge(session, subscription);
   }
 

@@ -42,6 +42,7 @@ export class RawWebSocket {
   readonly #answersPings: boolean;
   pings = 0;
   pongs = 0;
+  lastPong = "";
   /** Head of the answer to the upgrade, once it came. */
   head: string | undefined;
   /** Of the server's close frame; 1005: it had none. */
@@ -100,10 +101,12 @@ export class RawWebSocket {
   }
 
   #take(chunk: Buffer): void {
+    // The body of a refusal is no frame.
+    if (this.head !== undefined && this.status !== 101) return;
     let buffered = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     for (;;) {
       const used = this.head === undefined ? this.#takeHead(buffered) : this.#takeFrame(buffered);
-      if (used === 0) break;
+      if (used === 0 || this.status !== 101) break;
       buffered = buffered.subarray(used);
     }
     this.#rest = buffered;
@@ -142,6 +145,7 @@ export class RawWebSocket {
         return;
       case PONG:
         this.pongs += 1;
+        this.lastPong = payload.toString("utf8");
         return;
       case CLOSE:
         this.closeCode = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
