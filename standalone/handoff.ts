@@ -20,6 +20,7 @@ export class Handoff implements Component {
     this.#doors = doors;
     this.#gateways = gateways;
     for (const door of DOOR_NAMES) {
+      doors[door].removeAllListeners("connection");
       doors[door].on("connection", (socket) => this.#hand(door, socket, answers));
     }
   }
@@ -29,8 +30,8 @@ export class Handoff implements Component {
     return this.close();
   }
 
-  close(): Promise<void> {
-    return closeDoors(this.#doors);
+  async close(): Promise<void> {
+    closeDoors(this.#doors);
   }
 
   #hand(door: DoorName, socket: Socket, answers: (gateway: Child) => boolean): void {

@@ -68,7 +68,7 @@ export class Supervisor implements Component, ChildEvents {
     if (portSharing === "handoff") {
       this.#handoff = new Handoff(doors, this.#of("gateway"), (gateway) => this.#liveness.answers(gateway));
     } else {
-      await closeDoors(doors);
+      closeDoors(doors);
     }
     for (const child of this.#children) child.start();
     const patience = setTimeout(() => this.#sayWhoIsMissing(), PATIENCE_MS);
@@ -91,7 +91,7 @@ export class Supervisor implements Component, ChildEvents {
     await Promise.all(this.#children.map((child) => child.close()));
     await this.#liveness.close();
     await this.#handoff?.close();
-    await closeDoors(this.#prepared.doors);
+    closeDoors(this.#prepared.doors);
     await this.#peers.close();
     this.#log.info("all processes ended");
     await this.#logs.close();

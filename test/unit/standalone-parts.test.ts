@@ -57,8 +57,8 @@ describe("the ports", () => {
     const { http, grpc } = portsOf(doors);
     expect(http).toBeGreaterThan(0);
     expect(grpc).not.toBe(http);
-    await closeDoors(doors);
-    await closeDoors(doors);
+    closeDoors(doors);
+    closeDoors(doors);
   });
 
   test("a busy one is named with its setting, even where the other program would share it; nothing stays open", async () => {
@@ -70,7 +70,7 @@ describe("the ports", () => {
     );
     await expect(openDoors("127.0.0.1", { http: 0, grpc: port })).rejects.toThrow("--grpc-port or EARSHOT_GRPC_PORT");
     await new Promise((resolve) => other.close(resolve));
-    await closeDoors(await openDoors("127.0.0.1", { http: port, grpc: 0 }));
+    closeDoors(await openDoors("127.0.0.1", { http: port, grpc: 0 }));
   });
 
   test("an address that is not this machine's is named with its setting", async () => {
