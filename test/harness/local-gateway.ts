@@ -20,9 +20,9 @@ import { HandMap } from "./hand-map.ts";
 import { ScriptedLinkRouter } from "./scripted-link-router.ts";
 import { until } from "./until.ts";
 
-export const PEER_SECRET = "a test's peer secret";
+const PEER_SECRET = "a test's peer secret";
 
-export class PresenceStandIn {
+class PresenceStandIn {
   available = true;
   readonly joins: PresenceEntry[] = [];
   readonly leaves: PresenceEntry[] = [];
