@@ -43,6 +43,9 @@ export const SHARD_COUNT = 1024;
 /** Subjects in one list of a Topic: what etcd and a reader of YAML bear. */
 export const SUBJECTS_MAX = 64;
 
+/** Characters of a subject's name: of a user id or group as directories give them out. */
+export const SUBJECT_NAME_LENGTH_MAX = 256;
+
 /** Inbound control messages a second of one connection. */
 export const CONTROL_MESSAGES_PER_SECOND = 100;
 

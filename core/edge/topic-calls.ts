@@ -6,9 +6,9 @@ import { FieldMaskSchema } from "@bufbuild/protobuf/wkt";
 import type { AccessRules } from "../domain/access.ts";
 import { anyMatches } from "../domain/capability.ts";
 import { isCode } from "../domain/codes.ts";
-import { SUBJECTS_MAX } from "../domain/limits.ts";
+import { SUBJECT_NAME_LENGTH_MAX, SUBJECTS_MAX } from "../domain/limits.ts";
 import type { Principal } from "../domain/principal.ts";
-import { POLICY_DEFAULTS, type Topic, type TopicPolicy } from "../domain/topic.ts";
+import { POLICY_DEFAULTS, type Subject, type Topic, type TopicPolicy } from "../domain/topic.ts";
 import { nameProblem, namespaceProblem, type TopicId } from "../domain/topic-id.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { policyToProto, recordToTopic } from "../fleet/topic-codec.ts";
@@ -195,11 +195,28 @@ function merged(policy: TopicPolicy, fields: TopicFields): TopicPolicy {
 
 function checkSubjects(fields: TopicFields): void {
   for (const field of ["publishers", "subscribers"] as const) {
-    const count = fields[field]?.length ?? 0;
-    if (count <= SUBJECTS_MAX) continue;
-    const message = `${field} has ${count} subjects, at most ${SUBJECTS_MAX} are allowed`;
-    throw new EarshotError("invalid_request", message, { field });
+    const subjects = fields[field] ?? [];
+    if (subjects.length > SUBJECTS_MAX) {
+      const message = `${field} has ${subjects.length} subjects, at most ${SUBJECTS_MAX} are allowed`;
+      throw new EarshotError("invalid_request", message, { field });
+    }
+    for (const [index, subject] of subjects.entries()) checkSubject(`${field}[${index}]`, subject);
   }
+}
+
+/** As the CRD has it; here the wrong field can be named. */
+function checkSubject(path: string, subject: Subject): void {
+  if (subject.kind === "ChannelUser") return;
+  if (Array.from(subject.name).length > SUBJECT_NAME_LENGTH_MAX) {
+    const field = `${path}.name`;
+    throw new EarshotError("invalid_request", `${field} has more than ${SUBJECT_NAME_LENGTH_MAX} characters`, {
+      field,
+    });
+  }
+  const problem = subject.kind === "ServiceAccount" ? namespaceProblem(subject.namespace) : undefined;
+  if (problem === undefined) return;
+  const field = `${path}.namespace`;
+  throw new EarshotError("invalid_request", `${field} is wrong: ${problem}`, { field });
 }
 
 function idOf(topic: Topic): TopicId {

@@ -3,8 +3,15 @@
 import { expect, test } from "vitest";
 import { CLOSES } from "#core/domain/closes.ts";
 import { CODES, UNSUBSCRIBE_REASONS } from "#core/domain/codes.ts";
-import { BATCH_WINDOW_MS_MAX, MESSAGE_BYTES_MAX, SUBJECTS_MAX, TOPIC_NAME_BYTES_MAX } from "#core/domain/limits.ts";
+import {
+  BATCH_WINDOW_MS_MAX,
+  MESSAGE_BYTES_MAX,
+  SUBJECT_NAME_LENGTH_MAX,
+  SUBJECTS_MAX,
+  TOPIC_NAME_BYTES_MAX,
+} from "#core/domain/limits.ts";
 import { POLICY_DEFAULTS } from "#core/domain/topic.ts";
+import { NAME_LENGTH_MAX } from "#core/edge/claims.ts";
 import { readCustomResource, type SchemaNode } from "../../operator/schema/crd.ts";
 import { judgeTopic } from "../../operator/schema/judge.ts";
 
@@ -34,6 +41,8 @@ test("the bounds of the CRD are those of the code", () => {
   expect(at("delivery", "batchWindowMilliseconds").maximum).toBe(BATCH_WINDOW_MS_MAX);
   expect(at("publishers").maxItems).toBe(SUBJECTS_MAX);
   expect(at("subscribers").maxItems).toBe(SUBJECTS_MAX);
+  expect(at("publishers").items?.properties?.["name"]?.maxLength).toBe(SUBJECT_NAME_LENGTH_MAX);
+  expect(NAME_LENGTH_MAX).toBe(SUBJECT_NAME_LENGTH_MAX);
   expect(schema["x-kubernetes-validations"]?.[0]?.rule).toBe(`size(self.metadata.name) <= ${TOPIC_NAME_BYTES_MAX}`);
 });
 

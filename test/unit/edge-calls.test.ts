@@ -277,6 +277,19 @@ describe("making Topics", () => {
     expect(await make("b", SUBJECTS_MAX + 1)).toBe("invalid_request");
   });
 
+  test("a subject that the CRD would not take is refused with the field's name, before any operator is asked", async () => {
+    const { edge, fleet } = testEdge();
+    fleet.operatorConnected = false;
+    for (const [subject, field] of [
+      [{ kind: "User", name: "x".repeat(257) }, "publishers[1].name"],
+      [{ kind: "ServiceAccount", namespace: "Shop", name: "checkout" }, "publishers[1].namespace"],
+    ] as const) {
+      const publishers = [{ kind: "Group", name: "\u{1f426}".repeat(256) }, subject] as const;
+      const made = edge.topics.create(callerOf(ALICE), undefined, "a", fieldsOf({ publishers }));
+      await expect(made).rejects.toMatchObject({ code: "invalid_request", field });
+    }
+  });
+
   test("what the operator refuses comes back with its code and words; without an operator it is unavailable", async () => {
     const { edge, fleet } = testEdge();
     const make = () => edge.topics.create(callerOf(ALICE), undefined, "orders", fieldsOf());
