@@ -36,7 +36,8 @@ const PARAM_LENGTH_MAX = 512;
 export async function createHttpApp(deps: HttpDeps): Promise<FastifyInstance> {
   const app = Fastify({
     logger: false,
-    exposeHeadRoutes: false,
+    // RFC 9110, 9.1: whoever serves GET serves HEAD; streams alone do not (gateway/sse).
+    exposeHeadRoutes: true,
     serverFactory: createHttpServer,
     clientErrorHandler: answerClientError,
     routerOptions: { maxParamLength: PARAM_LENGTH_MAX },

@@ -31,10 +31,12 @@ export interface SseDeps {
 
 export function createSseRoutes(deps: SseDeps): FastifyPluginAsync {
   return async (app: FastifyInstance) => {
-    app.get<{ Params: { topic_id: string } }>("/api/v1/topics/:topic_id/subscribe", (request, reply) =>
+    // Without a body there is no stream: HEAD is not taken.
+    const options = { exposeHeadRoute: false };
+    app.get<{ Params: { topic_id: string } }>("/api/v1/topics/:topic_id/subscribe", options, (request, reply) =>
       open(deps, request, reply, request.params.topic_id),
     );
-    app.get("/api/v1/subscribe", (request, reply) => open(deps, request, reply, undefined));
+    app.get("/api/v1/subscribe", options, (request, reply) => open(deps, request, reply, undefined));
   };
 }
 
