@@ -217,6 +217,37 @@ describe("a router that dies", () => {
   });
 });
 
+describe("presence frames", () => {
+  it("with counts are taken from the first router alone, changes of members from whichever sequenced them", async () => {
+    const gateway = await open(2);
+    gateway.topics.add("default.room", { permissions: "Public", presence: "Members" });
+    const client = await connect(gateway);
+    for (const topic_id of [TOPIC, "default.room"]) client.send({ type: "subscribe", topic_id, presence: true });
+    await until(() => client.frames.of("presence").length === 2, "both first frames came");
+    const count = (connections: number): string =>
+      `{"type":"presence","topic_id":"${TOPIC}","connections":${connections}}`;
+    gateway.routers[1]?.presence(TOPIC, count(8));
+    gateway.routers[1]?.presence("default.room", '{"type":"presence","topic_id":"default.room","count":9}');
+    await client.frames.next({ type: "presence", count: 9 });
+    gateway.router.presence(TOPIC, count(7));
+    await client.frames.next({ type: "presence", connections: 7 });
+    expect(client.frames.of("presence").map((frame) => frame["connections"])).not.toContain(8);
+  });
+
+  it("do not reach a subscription that did not ask", async () => {
+    const gateway = await open(1);
+    const asking = await connect(gateway);
+    asking.send({ type: "subscribe", topic_id: TOPIC, presence: true });
+    await asking.frames.next({ type: "presence" });
+    const other = await connect(gateway, TOPIC);
+    gateway.router.presence(TOPIC, `{"type":"presence","topic_id":"${TOPIC}","connections":7}`);
+    gateway.router.speak(TOPIC, { payload: 1 });
+    for (const client of [asking, other]) await client.frames.next({ type: "message" });
+    expect(asking.frames.of("presence").length).toBe(2);
+    expect(other.frames.of("presence")).toEqual([]);
+  });
+});
+
 describe("a link", () => {
   it("tells the router when batches were handed on, and answers receipts", async () => {
     const gateway = await open(1);
