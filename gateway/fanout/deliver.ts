@@ -105,7 +105,6 @@ export class Deliver {
     }
     const flight = this.#fly(topic, record.envelope, { audience: "all", skipped, receipt, work });
     if (receipt === undefined) return;
-    receipt.written += topic.introducing.length;
     flight.done.push(() => source.receipt(receipt));
   }
 

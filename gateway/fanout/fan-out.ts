@@ -45,7 +45,9 @@ export class FanOut implements Component {
   put(topic: LocalTopic, flight: Flight): void {
     this.queuedBytes += flight.bytes;
     for (const subscription of topic.introducing) {
-      if (hears(subscription, flight)) subscription.kept?.push(flight);
+      if (subscription.kept === undefined || !hears(subscription, flight)) continue;
+      subscription.kept.push(flight);
+      if (flight.receipt !== undefined) flight.receipt.written += flight.count;
     }
     this.#enqueue(topic, { kind: "flight", flight });
   }
@@ -242,11 +244,15 @@ function hears(subscription: Subscription, flight: Flight): boolean {
   return flight.skipped === undefined || !flight.skipped.includes(subscription);
 }
 
-/** Offers each message of a flight to a connection by itself; returns how many it dropped. */
+/**
+ * Offers each message of a flight to a connection by itself; returns how many it dropped. Presence frames are no
+ * messages: one that was left out would make every later one wrong, and a `gap` would count it.
+ */
 export function offer(topic: LocalTopic, outbox: Subscription["outbox"], flight: Flight): number {
   let dropped = 0;
   for (let index = 0; index < flight.count; index++) {
-    if (!outbox.message(topic, flight.part(outbox.encoding, index))) dropped += 1;
+    if (flight.audience === "presence") outbox.control(flight.part(outbox.encoding, index));
+    else if (!outbox.message(topic, flight.part(outbox.encoding, index))) dropped += 1;
   }
   return dropped;
 }

@@ -119,6 +119,42 @@ describe("fan-out", () => {
     expect(receipt).toMatchObject({ receiptId: 7n, written: 1, notWritten: { slow_consumer: 1 } });
   });
 
+  it("counts for a receipt whoever keeps a message for later once, and nobody who hears it anyway or not at all", async () => {
+    const { out } = fanOut();
+    const demo = topic("default.demo");
+    const [keeping, joining, skipped] = [listener(demo), listener(demo), listener(demo)];
+    for (const { subscription } of [keeping, joining, skipped]) {
+      demo.part(subscription);
+      demo.introduce(subscription);
+    }
+    keeping.subscription.kept = [];
+    skipped.subscription.kept = [];
+    out.put(demo, flight("before"));
+    out.inTurn(demo, () => {
+      demo.introduced(joining.subscription);
+      demo.join(joining.subscription);
+    });
+    const receipt = new ReceiptCount(7n);
+    out.put(demo, flight("x", "all", [skipped.subscription], receipt));
+    await until(() => heard(joining.socket).length === 1, "it is heard");
+    expect(receipt).toMatchObject({ written: 2, notWritten: {} });
+  });
+
+  it("never drops presence of a connection that is behind, nor counts it as missed", async () => {
+    const { out } = fanOut();
+    const demo = topic("default.demo");
+    const slow = listener(demo, { presence: true });
+    slow.socket.open = false;
+    slow.subscription.outbox.message(demo, Buffer.alloc(1_000));
+    out.put(demo, flight("message"));
+    out.put(demo, flight("who", "presence"));
+    out.run();
+    slow.socket.open = true;
+    await until(() => slow.socket.text.endsWith("who"), "it takes what waited");
+    expect(slow.socket.text).toMatch(/gap\W*who$/);
+    expect(slow.socket.text).not.toContain("message");
+  });
+
   it("ends a slice after 2 ms and goes on in the next turn, without skipping or repeating anybody", async () => {
     const { out, clock, counts } = fanOut();
     const demo = topic("default.demo");
