@@ -10,7 +10,7 @@ export interface Heard {
   /** Numbers that were taken and never came. */
   readonly lost: readonly number[];
   readonly doubled: readonly number[];
-  /** Numbers that came after a higher one. */
+  /** Numbers whose `seq` was not above the one before, of the same incarnation (calls side by side have no order). */
   readonly disordered: readonly number[];
   readonly received: number;
   /** Milliseconds of the longest time between two messages in a row. */
@@ -29,6 +29,9 @@ export function httpDoor(base: string, topicId: string, token?: string): Door {
 
 interface Ear {
   readonly numbers: number[];
+  readonly disordered: number[];
+  /** Highest `seq` heard of each incarnation. */
+  readonly seqs: Map<string, number>;
   lastAtMs: number;
   longestSilenceMs: number;
   toldMissed: number;
@@ -58,7 +61,15 @@ export class MessageCounter {
 
   /** Counts what a subscriber hears from now on. */
   listen(name: string, frames: Frames): void {
-    const ear: Ear = { numbers: [], lastAtMs: performance.now(), longestSilenceMs: 0, toldMissed: 0, gapReasons: [] };
+    const ear: Ear = {
+      numbers: [],
+      disordered: [],
+      seqs: new Map(),
+      lastAtMs: performance.now(),
+      longestSilenceMs: 0,
+      toldMissed: 0,
+      gapReasons: [],
+    };
     this.#ears.set(name, ear);
     frames.on((frame) => {
       if (frame["topic_id"] !== this.#topicId) return;
@@ -70,7 +81,13 @@ export class MessageCounter {
       const nowMs = performance.now();
       if (ear.numbers.length > 0) ear.longestSilenceMs = Math.max(ear.longestSilenceMs, nowMs - ear.lastAtMs);
       ear.lastAtMs = nowMs;
-      ear.numbers.push((frame["payload"] as { n: number }).n);
+      const { n } = frame["payload"] as { n: number };
+      ear.numbers.push(n);
+      const id = frame["message_id"] as string;
+      const incarnation = id.slice(0, id.lastIndexOf("-"));
+      const seq = frame["seq"] as number;
+      if (seq <= (ear.seqs.get(incarnation) ?? -1)) ear.disordered.push(n);
+      ear.seqs.set(incarnation, seq);
     });
   }
 
@@ -94,17 +111,11 @@ export class MessageCounter {
   heard(name: string): Heard {
     const ear = this.#ear(name);
     const times = new Map<number, number>();
-    const disordered: number[] = [];
-    let highest = -1;
-    for (const number of ear.numbers) {
-      times.set(number, (times.get(number) ?? 0) + 1);
-      if (number < highest) disordered.push(number);
-      highest = Math.max(highest, number);
-    }
+    for (const number of ear.numbers) times.set(number, (times.get(number) ?? 0) + 1);
     return {
       lost: [...this.taken].filter((number) => !times.has(number)),
       doubled: [...times].filter(([, count]) => count > 1).map(([number]) => number),
-      disordered,
+      disordered: ear.disordered,
       received: ear.numbers.length,
       longestSilenceMs: Math.round(ear.longestSilenceMs),
       toldMissed: ear.toldMissed,
