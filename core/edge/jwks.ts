@@ -28,8 +28,14 @@ export const JWKS_BYTES_MAX = 256 * 1024;
 /** Keys taken from one answer. */
 const JWKS_KEYS_MAX = 100;
 
-/** Milliseconds for which keys are used without looking again: a key that its issuer took back is gone after it. */
+/** Milliseconds for which keys are used without looking again. */
 export const JWKS_FRESH_MS = 10 * 60_000;
+
+/**
+ * Milliseconds after which a token waits for newer keys, where the last fetch did not fail: a key that its issuer took
+ * back long ago is gone, also when nobody has asked for a while.
+ */
+export const JWKS_OLD_MS = 2 * JWKS_FRESH_MS;
 
 /** Milliseconds for which keys stay in use when they cannot be renewed: a night's outage of an issuer shuts nobody out. */
 export const JWKS_STALE_MS = 24 * 60 * 60_000;
@@ -66,6 +72,7 @@ export class JwksSource implements KeySource {
   #keys: Keys | undefined;
   #fetching: Promise<void> | undefined;
   #nextFetchAtMs = 0;
+  #lastFailed = false;
   #waiters = 0;
 
   constructor(options: JwksOptions) {
@@ -74,7 +81,7 @@ export class JwksSource implements KeySource {
 
   async keyFor(header: JWSHeaderParameters): Promise<CryptoKey> {
     const ageMs = this.#keys === undefined ? Infinity : this.#options.clock.monotonic() - this.#keys.fetchedAtMs;
-    if (ageMs >= JWKS_STALE_MS) await this.#renewed();
+    if (ageMs >= JWKS_STALE_MS || (ageMs >= JWKS_OLD_MS && !this.#lastFailed)) await this.#renewed();
     else if (ageMs >= JWKS_FRESH_MS) void this.#renew();
     const keys = this.#keys;
     if (keys === undefined || this.#options.clock.monotonic() - keys.fetchedAtMs >= JWKS_STALE_MS) {
@@ -126,9 +133,11 @@ export class JwksSource implements KeySource {
       const keys = createLocalJWKSet(await fetchKeySet(uri, this.#closing.signal));
       this.#keys = { find: (header) => keys(header), fetchedAtMs: clock.monotonic() };
       this.#backoff.reset();
+      this.#lastFailed = false;
       this.#nextFetchAtMs = clock.monotonic() + JWKS_COOLDOWN_MS;
       fetches.inc({ outcome: "ok" });
     } catch (error) {
+      this.#lastFailed = true;
       this.#nextFetchAtMs = clock.monotonic() + this.#backoff.next();
       if (this.#closing.signal.aborted) return;
       fetches.inc({ outcome: "failed" });

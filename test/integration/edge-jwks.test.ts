@@ -6,6 +6,7 @@ import {
   JWKS_BYTES_MAX,
   JWKS_COOLDOWN_MS,
   JWKS_FRESH_MS,
+  JWKS_OLD_MS,
   JWKS_STALE_MS,
   JWKS_TIMEOUT_MS,
   JWKS_WAITERS_MAX,
@@ -19,6 +20,7 @@ import { until } from "../harness/until.ts";
 
 let issuer: TestIssuer;
 let clock: HandClock;
+let registry: Registry;
 const open: Tokens[] = [];
 
 beforeEach(async () => {
@@ -37,9 +39,16 @@ const SECRET = "the installation's own secret, long enough";
 function tokensOf(more: readonly object[] = []): Tokens {
   const issuers = [{ issuer: issuer.name, jwksUri: issuer.uri, namespaces: ["shop"] }, ...more];
   const config = { secret: SECRET, issuers, audience: "earshot" };
-  const tokens = new Tokens({ config, clock, log: createLog("silent", {}), registry: new Registry() });
+  registry = new Registry();
+  const tokens = new Tokens({ config, clock, log: createLog("silent", {}), registry });
   open.push(tokens);
   return tokens;
+}
+
+/** Fetches that the last `tokensOf` has brought to a good end. */
+async function fetched(): Promise<number> {
+  const metric = await registry.getSingleMetric("earshot_jwks_fetches_total")?.get();
+  return metric?.values.find(({ labels }) => labels["outcome"] === "ok")?.value ?? 0;
 }
 
 async function refusalOf(tokens: Tokens, token: string): Promise<string> {
@@ -116,8 +125,34 @@ test("a key that its issuer took back is refused once the keys were renewed, rem
   clock.advance(JWKS_FRESH_MS);
   // This look renews behind the scenes; the next one sees the new keys.
   await tokens.prove(await issuer.sign("k2", clock.now()), undefined);
-  await until(() => issuer.requests === 2, "keys are renewed");
-  await until(async () => (await refusalOf(tokens, token)) === NO_KEY, "the old key is forgotten");
+  await until(async () => (await fetched()) === 2, "keys are renewed");
+  expect(await refusalOf(tokens, token)).toBe(NO_KEY);
+});
+
+test("a key that was taken back is refused at the first look, however long nobody had asked", async () => {
+  await issuer.addKey("k1", "ES256");
+  await issuer.addKey("k2", "ES256");
+  const tokens = tokensOf();
+  await tokens.prove(await issuer.sign("k2", clock.now()), undefined);
+  clock.advance(JWKS_OLD_MS);
+  const token = await issuer.sign("k1", clock.now());
+  issuer.keys.delete("k1");
+  expect(await refusalOf(tokens, token)).toBe(NO_KEY);
+  expect(issuer.requests).toBe(2);
+});
+
+test("an issuer that hangs holds up one look at its old keys, and no further one", async () => {
+  await issuer.addKey("k1", "ES256");
+  const tokens = tokensOf();
+  await tokens.prove(await issuer.sign("k1", clock.now()), undefined);
+  clock.advance(JWKS_OLD_MS);
+  issuer.answer = () => {};
+  const startMs = performance.now();
+  expect(await tokens.prove(await issuer.sign("k1", clock.now()), undefined)).toMatchObject({ userId: "alice" });
+  const firstMs = performance.now() - startMs;
+  clock.advance(60_000);
+  expect(await tokens.prove(await issuer.sign("k1", clock.now()), undefined)).toMatchObject({ userId: "alice" });
+  expect(performance.now() - startMs - firstMs).toBeLessThan(JWKS_TIMEOUT_MS / 2);
 });
 
 test("while the issuer is down its keys stay in use, for a bounded time", async () => {
