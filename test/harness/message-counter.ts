@@ -20,6 +20,9 @@ export interface Heard {
   readonly gapReasons: readonly string[];
 }
 
+/** Milliseconds that a message may be behind the answer to its publisher: both come from one moment by two ways. */
+const UNDER_WAY_MS = 1_000;
+
 /** One publish of a payload; resolves with the answer of the door. */
 export type Door = (payload: { n: number }) => Promise<Answer>;
 
@@ -97,10 +100,16 @@ export class MessageCounter {
     this.#loop = this.#publishAll(perSecond, doors, this.#stop.signal);
   }
 
-  /** Stops publishing; resolves when every publish has its answer. */
+  /** Stops publishing; resolves when every publish has its answer, and what is still under way to the ears came. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
+    const endsAt = performance.now() + UNDER_WAY_MS;
+    while (performance.now() < endsAt && this.#isAnythingMissing()) await delay(1);
+  }
+
+  #isAnythingMissing(): boolean {
+    return [...this.#ears.keys()].some((name) => this.heard(name).lost.length > 0);
   }
 
   /** How many messages an ear has heard. */
