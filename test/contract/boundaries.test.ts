@@ -1,7 +1,7 @@
 // Holds every import of the project against the tables of ARCHITECTURE.md: which room may import which, and the one door
 // of each library. The page is the source: a new room or library is written there first.
 
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, join, normalize } from "node:path";
 import { expect, test } from "vitest";
@@ -93,4 +93,10 @@ test("every dependency has a door, and every door's library is a dependency", ()
     dependencies: Record<string, string>;
   };
   expect([...DOORS.keys()].toSorted()).toEqual(Object.keys(dependencies).toSorted());
+});
+
+test("every file that the page names is there", () => {
+  const named = [...PAGE.matchAll(/`([\w-]+\/[\w/.-]+\.(?:ts|yaml|md))`/g)].map(([, path = ""]) => path);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });
