@@ -94,7 +94,7 @@ export class Dispatcher {
   /** A new publish: behind those of its shard that wait, and behind answers due from another router. */
   admit(flight: Flight): void {
     const lane = this.#laneOf(flight);
-    if (lane.waiting.length > 0) {
+    if (lane.waiting.size > 0) {
       this.#wait(lane, flight);
       return;
     }
@@ -135,18 +135,17 @@ export class Dispatcher {
 
   #sequenceHere(local: LocalSequencer, flight: Flight): void {
     const answered = (answer: Answer): void => this.answered(flight, local.incarnation, answer);
-    const failed = (error: unknown): void => {
-      if (!(error instanceof EarshotError)) throw error;
-      answered({ kind: "failed", error });
-    };
+    const failed = (error: unknown): void => answered({ kind: "failed", error: operatingError(error) });
+    let result: ReturnType<LocalSequencer["sequence"]>;
     try {
-      const result = local.sequence(flight.order);
-      if (result === "wrong_router") answered({ kind: "wrong_router" });
-      else if (!(result instanceof Promise)) answered({ kind: "done", result });
-      else void result.then((value) => answered({ kind: "done", result: value }), failed);
+      result = local.sequence(flight.order);
     } catch (error) {
       failed(error);
+      return;
     }
+    if (result === "wrong_router") answered({ kind: "wrong_router" });
+    else if (!(result instanceof Promise)) answered({ kind: "done", result });
+    else void result.then((value) => answered({ kind: "done", result: value }), failed);
   }
 
   /** A router (or its stream) said what became of a publish. */
@@ -171,7 +170,8 @@ export class Dispatcher {
   /** What a publish was due for came, or will never come: those behind it may go. */
   #landed(lane: ShardLane, move: number | undefined): void {
     if (move !== undefined) lane.answered(move);
-    if (lane.waiting.length > 0) this.#flush(lane);
+    // An answer that comes while the lane is being flushed (a router's own shards answer at once) needs no flush of its own.
+    if (lane.waiting.size > 0 && !lane.flushing) this.#flush(lane);
   }
 
   #fail(flight: Flight, error: EarshotError): void {
@@ -186,7 +186,7 @@ export class Dispatcher {
     }
     this.#waiting += 1;
     this.#waitingBytes += flight.bytes;
-    lane.enqueue(flight);
+    lane.waiting.insert(flight);
     this.#waitingLanes.add(lane);
     this.#arm(lane);
   }
@@ -205,7 +205,8 @@ export class Dispatcher {
 
   /** Sends what waits in a lane, as far as it may go now. `waitedEnough`: answers due elsewhere count no longer. */
   #flush(lane: ShardLane, waitedEnough = false): void {
-    for (let next = lane.waiting[0]; next !== undefined; next = lane.waiting[0]) {
+    lane.flushing = true;
+    for (let next = lane.waiting.first; next !== undefined; next = lane.waiting.first) {
       const choice = this.#choose(lane, next);
       if (choice.kind === "soon" && !this.#waitedForDial(next)) break;
       if (choice.kind === "router" && lane.mustWait(choice.router.incarnation)) {
@@ -219,7 +220,8 @@ export class Dispatcher {
       if (choice.kind === "router") this.#send(lane, next, choice.router);
       else this.#fail(next, this.#closed ? new EarshotError("draining") : unavailable());
     }
-    if (lane.waiting.length > 0) {
+    lane.flushing = false;
+    if (lane.waiting.size > 0) {
       this.#arm(lane);
       return;
     }
@@ -235,6 +237,12 @@ export class Dispatcher {
 
 function isFull(count: number, bytes: number, flight: Flight): boolean {
   return count >= UNANSWERED_MAX || (count > 0 && bytes + flight.bytes > UNANSWERED_BYTES_MAX);
+}
+
+/** What a sequencer may fail with; anything else is a bug, and ends the process. */
+function operatingError(error: unknown): EarshotError {
+  if (error instanceof EarshotError) return error;
+  throw error;
 }
 
 function unavailable(): EarshotError {

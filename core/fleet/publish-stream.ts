@@ -20,6 +20,7 @@ import {
   type SequencerFrameSchema,
 } from "#proto/earshot/internal/v1/router_pb.ts";
 import type { Flight } from "./flight.ts";
+import { FlightQueue } from "./flight-queue.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { type Answer, orderToProto, outcomeToAnswer } from "./publish-codec.ts";
 
@@ -93,9 +94,8 @@ export class PublishStream implements SequencerStream {
   readonly #options: PublishStreamOptions;
   readonly #backoff = new Backoff({ firstMs: 50, maxMs: 2_000 });
   readonly #written = new Map<number, Flight>();
-  #queue: Flight[] = [];
-  /** Where the unwritten part of `#queue` begins. */
-  #head = 0;
+  /** What is not written yet. */
+  readonly #queue = new FlightQueue();
   #state: State;
   #everFailed = false;
   #retired = false;
@@ -125,7 +125,7 @@ export class PublishStream implements SequencerStream {
   }
 
   get unanswered(): number {
-    return this.#written.size + this.#queue.length - this.#head;
+    return this.#written.size + this.#queue.size;
   }
 
   get unansweredBytes(): number {
@@ -146,12 +146,7 @@ export class PublishStream implements SequencerStream {
       this.#bytes -= flight.bytes;
       this.#answer(flight, { kind: "failed", error: unknown("the router did not answer in time") });
     }
-    const unwritten = this.#queue.slice(this.#head);
-    const late = unwritten.filter((flight) => flight.startedAtMs <= before);
-    if (late.length > 0) {
-      this.#queue = unwritten.filter((flight) => flight.startedAtMs > before);
-      this.#head = 0;
-    }
+    const late = this.#queue.take((flight) => flight.startedAtMs <= before);
     for (const flight of late) {
       this.#bytes -= flight.bytes;
       this.#answer(flight, {
@@ -253,10 +248,9 @@ export class PublishStream implements SequencerStream {
 
   #flush(): void {
     const state = this.#state;
-    if (this.#writing || this.#head === this.#queue.length) return;
+    if (this.#writing || this.#queue.size === 0) return;
     if (state.kind !== "live" && state.kind !== "draining") return;
     const publishes = this.#takeFrame();
-    if (publishes.length === 0) return;
     const frame: PublisherFrame["frame"] = { case: "batch", value: create(PublishBatchSchema, { publishes }) };
     this.#writing = true;
     const { call } = state;
@@ -274,18 +268,13 @@ export class PublishStream implements SequencerStream {
   #takeFrame(): Publish[] {
     const publishes: Publish[] = [];
     let bytes = 0;
-    while (this.#head < this.#queue.length && publishes.length < FRAME_PUBLISHES_MAX && bytes < FRAME_BYTES_MAX) {
-      const flight = this.#queue[this.#head];
-      this.#head += 1;
-      if (flight === undefined) continue;
+    while (publishes.length < FRAME_PUBLISHES_MAX && bytes < FRAME_BYTES_MAX) {
+      const flight = this.#queue.shift();
+      if (flight === undefined) break;
       const id = this.#nextId++;
       publishes.push(orderToProto(flight.order, BigInt(id), flight.epoch));
       this.#written.set(id, flight);
       bytes += flight.bytes;
-    }
-    if (this.#head === this.#queue.length) {
-      this.#queue = [];
-      this.#head = 0;
     }
     return publishes;
   }
@@ -315,10 +304,8 @@ export class PublishStream implements SequencerStream {
     else state.heartbeat.stop();
     if (state.kind !== "dead") state.call.cancel();
     if (next.kind === "closed") this.client.close();
-    const unwritten = this.#queue.slice(this.#head);
+    const unwritten = this.#queue.take();
     const written = [...this.#written.values()];
-    this.#queue = [];
-    this.#head = 0;
     this.#written.clear();
     this.#bytes = 0;
     this.#writing = false;

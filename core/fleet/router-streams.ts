@@ -30,16 +30,17 @@ export class RouterStreams {
 
   /** Opens streams to routers that a map brought, retires those that it dropped. `self`: needs none. */
   follow(map: ShardMap, self: string | undefined): void {
+    // First those that come, so that what waits for one that goes finds them.
+    for (const router of map.routers) {
+      if (router.incarnation === self || this.#streams.has(router.incarnation)) continue;
+      this.#streams.set(router.incarnation, this.#options.open(router));
+    }
     const wanted = new Set(map.routers.map(({ incarnation }) => incarnation));
     for (const [incarnation, stream] of this.#streams) {
       if (wanted.has(incarnation)) continue;
       this.#streams.delete(incarnation);
       this.#retired.add(stream);
       stream.retire();
-    }
-    for (const router of map.routers) {
-      if (router.incarnation === self || this.#streams.has(router.incarnation)) continue;
-      this.#streams.set(router.incarnation, this.#options.open(router));
     }
     this.#forget();
   }

@@ -3,13 +3,15 @@
 // stream. Publishes that come back (refused unhandled, not written) are older than what waits: they do not ask here.
 
 import type { Timer } from "../runtime/clock.ts";
-import type { Flight } from "./flight.ts";
+import { FlightQueue } from "./flight-queue.ts";
 
 export class ShardLane {
-  /** Publishes that wait, oldest first. */
-  readonly waiting: Flight[] = [];
-  /** Runs while somebody waits; it is the placer's. */
+  /** Publishes that wait. */
+  readonly waiting = new FlightQueue();
+  /** Runs while somebody waits; it is the dispatcher's. */
   timer: Timer | undefined;
+  /** Whether those that wait are being sent right now; it is the dispatcher's. */
+  flushing = false;
   #target: string | undefined;
   #moves = 0;
   #givenUpBefore = 0;
@@ -51,13 +53,6 @@ export class ShardLane {
     }
     this.#givenUpBefore = this.#moves;
     this.#dueElsewhere = 0;
-  }
-
-  /** Puts a publish among those that wait, at its place by age. */
-  enqueue(flight: Flight): void {
-    let place = this.waiting.length;
-    while (place > 0 && (this.waiting[place - 1]?.number ?? 0) > flight.number) place -= 1;
-    this.waiting.splice(place, 0, flight);
   }
 
   avoid(incarnation: string, untilMs: number): void {

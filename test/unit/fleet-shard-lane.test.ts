@@ -1,11 +1,5 @@
 import { expect, test } from "vitest";
-import { Flight } from "#core/fleet/flight.ts";
 import { ShardLane } from "#core/fleet/shard-lane.ts";
-
-function flight(number: number): Flight {
-  const order = { kind: "presence", topicId: "a.b", update: { count: 0, version: 1, joined: [], left: [] } } as const;
-  return new Flight(order, number, 0, { resolve: () => {}, reject: () => {}, settled: () => {} });
-}
 
 test("nothing waits while the target stays", () => {
   const lane = new ShardLane();
@@ -44,12 +38,6 @@ test("a wait that was given up counts old answers no more, whenever they come", 
   expect(lane.mustWait("c")).toBe(true);
   lane.answered(fresh);
   expect(lane.mustWait("c")).toBe(false);
-});
-
-test("who comes back takes its place by age", () => {
-  const lane = new ShardLane();
-  for (const number of [4, 7, 2, 3, 9]) lane.enqueue(flight(number));
-  expect(lane.waiting.map((one) => one.number)).toEqual([2, 3, 4, 7, 9]);
 });
 
 test("a router is avoided until its time is over, and another never", () => {
