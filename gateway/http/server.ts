@@ -1,7 +1,7 @@
-// Owns: node:http's server as fastify needs it, hardened: small headers, and whoever is slow to send a request is cut
-// off. What HTTP itself refuses, before there is a request, is a problem too.
+// Owns: node:http's server as fastify needs it, hardened: small headers, few requests at once on one connection, and
+// whoever is slow to send a request is cut off. What HTTP itself refuses, before there is a request, is a problem too.
 
-import { createServer, type Server, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyServerFactoryHandler } from "fastify";
 import { PROBLEM_TYPE, type Problem, protocolProblem } from "./problem.ts";
@@ -21,6 +21,12 @@ const LATE_CHECK_MS = 2_000;
 /** Milliseconds an idle connection is kept: longer than a load balancer keeps it (60 s), so that it closes first. */
 const KEEP_ALIVE_MS = 65_000;
 
+/**
+ * Requests of one connection that may wait behind one without its answer; one more ends the connection. Browsers send
+ * none, tools a few. node:http itself takes all that come in one packet: 1,000 and more, each 20 KB until its turn.
+ */
+export const PIPELINED_MAX = 16;
+
 /** Makes the server. It is never told to listen: connections are emitted into it. */
 export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
   const server = createServer(
@@ -32,11 +38,31 @@ export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
       keepAliveTimeout: KEEP_ALIVE_MS,
       noDelay: true,
     },
-    handler,
+    limitPipelining(handler),
   );
   // node:http begins to look for late requests when it hears that it listens, which nobody else tells it here.
   server.emit("listening");
   return server;
+}
+
+function limitPipelining(handler: FastifyServerFactoryHandler): FastifyServerFactoryHandler {
+  const waiting = new WeakMap<Socket, number>();
+  return (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    // What else the packet held that ended the connection.
+    if (socket.destroyed) return;
+    // An answer has its socket once those before it are sent.
+    if (response.socket === null) {
+      const before = waiting.get(socket) ?? 0;
+      if (before >= PIPELINED_MAX) {
+        socket.destroy();
+        return;
+      }
+      waiting.set(socket, before + 1);
+      response.once("socket", () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1));
+    }
+    handler(request, response);
+  };
 }
 
 /** Answers a connection whose bytes are not a request, and ends it. */

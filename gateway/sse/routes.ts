@@ -117,6 +117,9 @@ function stream(
 ): void {
   const { socket } = reply.raw;
   if (socket === null || socket.destroyed) {
+    if (reply.request.socket.destroyed === false) {
+      throw new EarshotError("invalid_request", "a stream cannot wait behind another request of its connection");
+    }
     // The client left while its token was verified.
     deps.admission.leave(address);
     reply.hijack();
