@@ -11,7 +11,7 @@ export interface DrainView {
   readonly operatorConnected: boolean;
   /** Milliseconds since the last publish came over a stream; 0 while one is unanswered. */
   readonly publishesIdleMs: number;
-  /** Links have confirmed everything, receipts are answered. */
+  /** Links have confirmed everything, receipts are answered, changes of members are told. */
   readonly drained: boolean;
 }
 

@@ -187,7 +187,7 @@ export class Router implements Component {
 
   /** Nothing that this router was given is on its way any more. */
   get drained(): boolean {
-    return this.#receipts.size === 0 && this.links.drained;
+    return this.#receipts.size === 0 && !this.#presence.membersDue && this.links.drained;
   }
 
   /** Tells everybody to use the next in the list; goes on serving. */

@@ -132,13 +132,13 @@ export class InterestIntake {
   }
 
   #grantable(interest: Interest, topicId: TopicId, topic: Topic): number {
+    const { maxSubscribers: max } = topic.policy;
     const entry = this.#deps.table.get(topicId.id);
-    return grantable({
-      asked: interest.count,
-      held: entry?.countOf(this.#link) ?? 0,
-      total: entry?.total ?? 0,
-      max: topic.policy.maxSubscribers,
-    });
+    if (max === 0 || entry === undefined) return grantable({ asked: interest.count, held: 0, total: 0, max });
+    // What a link that has ended brought is still being taken away: it holds no place any more.
+    let total = 0;
+    for (const [index, link] of entry.links.entries()) if (link.open) total += entry.counts[index] ?? 0;
+    return grantable({ asked: interest.count, held: entry.countOf(this.#link), total, max });
   }
 
   /** True, false, or those who wait for the answer. */
@@ -182,7 +182,7 @@ export class InterestIntake {
     const entry = table.set({ link: this.#link, topicId, count, presenceCount }, nowMs);
     const spokenAtMs = entry === undefined ? table.spokenAtMs(topicId.id) : entry.spokenAtMs;
     const state = stateOf(topicId.id, entry?.seq ?? table.seqOf(topicId.id), entry?.total ?? 0, count);
-    if (spokenAtMs !== undefined) state.lastSpokenMsAgo = Math.max(0, Math.round(nowMs - spokenAtMs));
+    if (spokenAtMs !== undefined) state.lastSpokenMsAgo = Math.max(0, Math.floor(nowMs - spokenAtMs));
     return state;
   }
 }

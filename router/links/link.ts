@@ -36,6 +36,9 @@ const IN_FLIGHT_BYTES_MAX = LINK_UNDRAINED_BYTES_MAX / 4;
 /** Bytes of records in one batch: what a gateway decodes in about a millisecond. */
 const BATCH_BYTES_MAX = 256 * 1024;
 
+/** Topics of one Overflow: 1.6 MB at the longest ids, far below what a gRPC message may be. */
+const MISSED_PER_FRAME = 4_096;
+
 const HEARTBEAT = frameBytes({ case: "heartbeat", value: { $typeName: "earshot.internal.v1.Heartbeat" } });
 const DRAINING = frameBytes({ case: "draining", value: { $typeName: "earshot.internal.v1.Draining" } });
 
@@ -174,8 +177,12 @@ export class Link {
     if (this.#missed.size === 0) return;
     const missed = [...this.#missed].map(([topicId, count]) => ({ $typeName: MISSED, topicId, count }) as const);
     this.#missed.clear();
-    this.send(frameBytes({ case: "overflow", value: { $typeName: "earshot.internal.v1.Overflow", missed } }));
+    for (let from = 0; from < missed.length; from += MISSED_PER_FRAME) {
+      const value = { $typeName: OVERFLOW, missed: missed.slice(from, from + MISSED_PER_FRAME) } as const;
+      this.send(frameBytes({ case: "overflow", value }));
+    }
   }
 }
 
+const OVERFLOW = "earshot.internal.v1.Overflow";
 const MISSED = "earshot.internal.v1.MissedRecords";

@@ -47,6 +47,12 @@ export class PresenceFrames<Link> {
     this.#options = options;
   }
 
+  /** Whether changes of a member list wait to be told: who leaves must tell them first, since nobody else will. */
+  get membersDue(): boolean {
+    for (const members of this.#due.values()) if (members !== undefined) return true;
+    return false;
+  }
+
   /** A member list changed. Somebody must have asked for presence of it. */
   update(entry: TopicEntry<Link>, update: PresenceUpdate): void {
     const members = this.#due.get(entry) ?? { count: update.count, version: update.version, users: new Map() };

@@ -88,7 +88,7 @@ export class Sequencer<Link extends RecordTaker> {
   #message(order: MessageOrder, entry: TopicEntry<Link> | undefined): Sequenced | Promise<Sequenced> {
     const { clock, counter, rateLimits, receipts, stats, topic } = this.#deps;
     const atMs = clock.monotonic();
-    if (entry === undefined || entry.total === 0) return this.#unheard(order, entry, atMs);
+    if (entry === undefined || !isHeard(entry)) return this.#unheard(order, entry, atMs);
     const policy = topic(entry.topicKey)?.policy;
     if (policy !== undefined && !rateLimits.take(entry.id, entry, policy.maxPublishesPerSecond, atMs)) {
       return this.#rateLimited(entry.id);
@@ -136,7 +136,6 @@ export class Sequencer<Link extends RecordTaker> {
     const { receipts, clock } = this.#deps;
     const due = new Map<Link, number>();
     for (const [index, link] of entry.links.entries()) if (link.open) due.set(link, entry.counts[index] ?? 0);
-    if (due.size === 0) return Promise.resolve({ written: 0, notWritten: NOTHING, exact: true });
     return new Promise((resolve) => {
       hand(receipts.open(due, clock.monotonic() + windowMs + RECEIPT_WAIT_MS, resolve));
     });
@@ -188,7 +187,7 @@ export class Sequencer<Link extends RecordTaker> {
 
   #evict(eviction: Eviction, entry: TopicEntry<Link> | undefined): Sequenced | Promise<Sequenced> {
     const { clock, receipts, warmth } = this.#deps;
-    if (entry === undefined || entry.total === 0) {
+    if (entry === undefined || !isHeard(entry)) {
       if (!warmth.isWarm(clock.monotonic())) return this.#wrongRouter();
       return done({ deliveredTo: 0, exact: true, dropped: true, reason: "no_subscribers" });
     }
@@ -225,6 +224,12 @@ export class Sequencer<Link extends RecordTaker> {
     this.#deps.stats.dropped[cause] += 1;
     this.#deps.drops.add(id, cause, nowMs);
   }
+}
+
+/** Whether any link takes what is said; one that has ended may be listed for a moment more. */
+function isHeard(entry: TopicEntry<RecordTaker>): boolean {
+  for (const link of entry.links) if (link.open) return true;
+  return false;
 }
 
 function done(result: Partial<PublishResult>): Sequenced {

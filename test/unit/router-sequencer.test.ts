@@ -273,6 +273,21 @@ test("a link that has ended and whose interest is still there is neither counted
   expect(answerOf(nobody)).toMatchObject({ deliveredTo: 0, dropped: true, reason: "no_subscribers" });
 });
 
+test("where every link has ended and its interest is still there, only a warm router answers 0", () => {
+  const desk = new Desk();
+  desk.hear("shop.chat", 2).open = false;
+  const eviction = { target: { userId: "alice", connectionId: undefined }, reason: "requested" } as const;
+  desk.warm = false;
+  for (const receipt of ["router", "gateway"] as const) {
+    expect(desk.say(messageOrder("shop.chat", 1, { receipt }))).toBe("wrong_router");
+  }
+  expect(desk.say({ kind: "evict", topicId: "shop.chat", eviction })).toBe("wrong_router");
+  expect(desk.counter.last).toBe(0);
+  desk.warm = true;
+  expect(desk.say(messageOrder("shop.chat", 1))).toMatchObject({ deliveredTo: 0, reason: "no_subscribers" });
+  expect(desk.say({ kind: "evict", topicId: "shop.chat", eviction })).toMatchObject({ deliveredTo: 0, exact: true });
+});
+
 test("presence of a topic that nobody asked it of goes nowhere and is kept nowhere", () => {
   const desk = new Desk({ presence: "Members" });
   const ear = desk.hear("shop.chat", 1);
@@ -297,6 +312,19 @@ test("who joined and left around a time when nobody asked is told to nobody who 
   desk.hear("shop.chat", 1, 1, ear);
   desk.presence.sweep(desk.clock.monotonic() + 60_000);
   expect(ear.envelopes).toMatchObject([{ count: 1, joined: [{ user_id: "bob" }] }]);
+});
+
+test("changes of members are due until their frame is out; a count that changes for ever is not", () => {
+  const desk = new Desk({ presence: "Members" });
+  desk.hear("shop.chat", 1, 1);
+  const entry = desk.table.get("shop.chat");
+  if (entry !== undefined) desk.presence.totalChanged(entry);
+  expect(desk.presence.membersDue).toBe(false);
+  const update = { count: 1, version: 1, joined: [{ userId: "alice", info: undefined }], left: [] };
+  desk.say({ kind: "presence", topicId: "shop.chat", update });
+  expect(desk.presence.membersDue).toBe(true);
+  desk.presence.sweep(desk.clock.monotonic());
+  expect(desk.presence.membersDue).toBe(false);
 });
 
 test("more changes of a second than a frame lists leave the numbers alone", () => {
