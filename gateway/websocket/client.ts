@@ -228,7 +228,7 @@ class WebSocketClient implements Transport, Pinged {
       (error: unknown) => {
         const known = this.#operating(error);
         if (wasOpen) session.sayError(known, id);
-        else session.failWith(known, 4401);
+        else session.failWith(notItsOwn(known), 4401);
         this.#release();
       },
     );
@@ -255,6 +255,11 @@ class WebSocketClient implements Transport, Pinged {
     this.#deps.log.error({ error }, "frame failed");
     return new EarshotError("overloaded", messageOf("internal error"));
   }
+}
+
+/** Others at its address sent too many bad tokens: the client has done nothing that 4429 would be right for. */
+function notItsOwn(error: EarshotError): EarshotError {
+  return error.code === "rate_limited" ? new EarshotError("overloaded", error.message) : error;
 }
 
 /** A close reason that fits its frame; ours are ASCII but for what users named. */
