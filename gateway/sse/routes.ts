@@ -60,7 +60,9 @@ async function open(
     stream(deps, { reply, address, principal, asked });
   } catch (error) {
     admission.leave(address);
-    throw error;
+    // What is only a matter of time is no answer that an EventSource ever tries again after.
+    if (!(error instanceof EarshotError && error.retryable)) throw error;
+    turnAway(reply);
   }
 }
 
@@ -117,7 +119,7 @@ function stream(
 ): void {
   const { socket } = reply.raw;
   if (socket === null || socket.destroyed) {
-    if (reply.request.socket.destroyed === false) {
+    if (!reply.request.socket.destroyed) {
       throw new EarshotError("invalid_request", "a stream cannot wait behind another request of its connection");
     }
     // The client left while its token was verified.

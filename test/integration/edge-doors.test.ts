@@ -224,6 +224,16 @@ test("whoever shares an address with a sender of bad tokens is told to come back
       { type: "error", code: "overloaded", retryable: true },
       { type: "reconnect", closes_in_ms: 0 },
     ]);
+    const ears = await until(async () => {
+      const sub = `new here ${(newcomers += 1)}`;
+      const stream = await SseClient.open(fleet.http(), "/api/v1/topics/shop.public/subscribe", signToken({ sub }));
+      const first = await stream.frames.next((frame) => frame.type === "welcome" || frame.type === "reconnect");
+      if (first.type === "reconnect") return stream;
+      await stream.close();
+      return undefined;
+    }, "one that listens is turned away unseen");
+    expect(ears.response.status).toBe(200);
+    await ears.ended;
     expect((await publish(fleet.http(), "shop.public", 1, { token: known })).status).toBe(200);
   } finally {
     enough.abort();
