@@ -2,9 +2,9 @@
 // is one sentence on the terminal: settings, folders, the lock, the secret, the ports.
 
 import { randomBytes } from "node:crypto";
-import { accessSync, constants, mkdirSync, rmSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type ConfigSources, loadConfig, variableOf } from "#core/runtime/config.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import { loadOrCreateSecret } from "#core/runtime/secret.ts";
@@ -109,9 +109,17 @@ function topicsProblem(topics: string): string | undefined {
   }
 }
 
+/** As mkdir's `recursive`, which never comes back where a folder takes no children (/proc). */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  if (!existsSync(dirname(path))) makeFolder(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
+}
+
 function makeStateFolder(state: string): void {
   try {
-    mkdirSync(state, { recursive: true, mode: 0o700 });
+    makeFolder(resolve(state));
+    if (!statSync(state).isDirectory()) throw new Error("it is not a folder");
     accessSync(state, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new CannotStart(`the state folder ${state} (--state, EARSHOT_STATE) cannot be used: ${messageOf(error)}`);

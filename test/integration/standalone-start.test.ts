@@ -125,6 +125,8 @@ describe("what is wrong is one sentence that names the setting, and an exit code
     [{ EARSHOT_TOPICS: "/nowhere" }, 1, "the topics folder /nowhere (--topics, EARSHOT_TOPICS) is not there"],
     [{ EARSHOT_TOPICS: "package.json" }, 1, "(--topics, EARSHOT_TOPICS) is not a folder"],
     [{ EARSHOT_STATE: "/dev/null/state" }, 1, "the state folder /dev/null/state (--state, EARSHOT_STATE)"],
+    [{ EARSHOT_STATE: "/proc/earshot/state" }, 1, "the state folder /proc/earshot/state (--state, EARSHOT_STATE)"],
+    [{ EARSHOT_STATE: process.execPath }, 1, "(--state, EARSHOT_STATE) cannot be used: it is not a folder"],
     [{ EARSHOT_HOST: "192.0.2.1", EARSHOT_SECRET: "k".repeat(32) }, 1, "(--host, EARSHOT_HOST)"],
     [{ EARSHOT_ISSUERS: '[{"nonsense":1}]' }, 2, "issuers[0].nonsense is not known"],
   ])("%j", async (env, code, sentence) => {
