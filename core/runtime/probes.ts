@@ -1,10 +1,11 @@
 // Owns: the small HTTP server of each process for kubelets, Prometheus and `GET /api/v1/status`: /healthz (the event
 // loop turns), /readyz (200 or 503 with the reasons as JSON), /metrics. Never on a port that users reach.
 
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Component } from "./lifecycle.ts";
 import type { Registry } from "./metrics.ts";
+import { createServer } from "./node-http.ts";
 
 /** Reasons why this process is not ready; empty when it is. */
 export type Readiness = () => readonly string[];

@@ -1,9 +1,10 @@
 // Owns: node:http's server as fastify needs it, hardened: small headers, few requests at once on one connection, and
 // whoever is slow to send a request is cut off. What HTTP itself refuses, before there is a request, is a problem too.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyServerFactoryHandler } from "fastify";
+import { createServer, STATUS_CODES } from "#core/runtime/node-http.ts";
 import { PROBLEM_TYPE, type Problem, protocolProblem } from "./problem.ts";
 
 /** Bytes of all headers: a token of some 8 KiB and a long path fit. */
