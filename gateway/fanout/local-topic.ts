@@ -28,7 +28,8 @@ interface Heard {
 /** Router incarnations remembered a topic: primary, standby, and the one before. */
 const HEARD_MAX = 3;
 
-const NOBODY: readonly Subscription[] = [];
+/** For the many topics at which nobody is introduced; nothing is ever put into it. */
+const NOBODY = new Set<Subscription>();
 
 export class LocalTopic {
   readonly topicId: TopicId;
@@ -42,7 +43,7 @@ export class LocalTopic {
    * Those who were told `subscribed` and are not in the audience yet: until they know who is there (what comes meanwhile
    * is in `kept`), or until what came before them was handed on.
    */
-  introducing: readonly Subscription[] = NOBODY;
+  introducing: Set<Subscription> = NOBODY;
   /** Subscriptions, asked for or granted: what routers are told. */
   interested = 0;
   presenceInterested = 0;
@@ -114,17 +115,18 @@ export class LocalTopic {
     this.heard = [{ incarnation, seq, atMs: nowMs }, ...others].slice(0, HEARD_MAX);
   }
 
-  heardFrom(incarnation: string): Heard | undefined {
-    return this.heard.find((heard) => heard.incarnation === incarnation);
+  /** The last message of a router, as far as is remembered now. */
+  heardFrom(incarnation: string): { readonly seq: number; readonly atMs: number } | undefined {
+    const heard = this.heard.find((one) => one.incarnation === incarnation);
+    return heard === undefined ? undefined : { seq: heard.seq, atMs: heard.atMs };
   }
 
   introduce(subscription: Subscription): void {
-    this.introducing = [...this.introducing, subscription];
+    if (this.introducing === NOBODY) this.introducing = new Set([subscription]);
+    else this.introducing.add(subscription);
   }
 
   introduced(subscription: Subscription): void {
-    if (this.introducing.length === 0) return;
-    const others = this.introducing.filter((other) => other !== subscription);
-    this.introducing = others.length === 0 ? NOBODY : others;
+    if (this.introducing.delete(subscription) && this.introducing.size === 0) this.introducing = NOBODY;
   }
 }

@@ -111,7 +111,7 @@ export class Subscribing implements Component {
 
   /** A router confirmed a topic. */
   confirmed(topic: LocalTopic, incarnation: string, first: FirstConfirm | undefined): void {
-    if (first !== undefined) this.#judgeLate(topic, incarnation, first);
+    if (first !== undefined) this.#judgeLate(topic, first);
     if (topic.asked === undefined) return;
     this.#refuseBeyond(topic, incarnation);
     for (const subscription of topic.asked) this.#look(subscription);
@@ -245,10 +245,9 @@ export class Subscribing implements Component {
     });
   }
 
-  #judgeLate(topic: LocalTopic, incarnation: string, confirm: FirstConfirm): void {
-    const heard = topic.heardFrom(incarnation);
+  #judgeLate(topic: LocalTopic, confirm: FirstConfirm): void {
     for (const subscription of [...topic.audience, ...topic.introducing]) {
-      const verdict = judgeLateInterest(confirm, heard, subscription.subscribedAtMs);
+      const verdict = judgeLateInterest(confirm, subscription.subscribedAtMs);
       if (!verdict.late) continue;
       const session = subscription.listener as Session;
       this.#options.metrics.gap("late_interest");

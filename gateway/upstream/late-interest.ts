@@ -6,9 +6,10 @@ export interface FirstConfirm {
   readonly seq: number;
   /** Monotonic, by this process's clock: when that message was spoken; undefined where the router remembers none. */
   readonly spokenAtMs: number | undefined;
+  readonly heardBefore: HeardBefore | undefined;
 }
 
-/** What this gateway itself heard last of the topic from that router, before. */
+/** What this gateway had heard last of the topic from that router before it registered this interest. */
 export interface HeardBefore {
   readonly seq: number;
   /** Monotonic. */
@@ -20,14 +21,11 @@ export type LateInterest = { readonly late: false } | { readonly late: true; rea
 const IN_TIME: LateInterest = { late: false };
 
 /** `subscribedAtMs`: when the subscription was told `subscribed`, monotonic. */
-export function judgeLateInterest(
-  confirm: FirstConfirm,
-  heard: HeardBefore | undefined,
-  subscribedAtMs: number,
-): LateInterest {
-  if (confirm.spokenAtMs === undefined || confirm.spokenAtMs <= subscribedAtMs) return IN_TIME;
-  if (heard === undefined) return { late: true, missed: undefined };
-  if (heard.seq >= confirm.seq) return IN_TIME;
+export function judgeLateInterest(confirm: FirstConfirm, subscribedAtMs: number): LateInterest {
+  const { seq, spokenAtMs, heardBefore } = confirm;
+  if (spokenAtMs === undefined || spokenAtMs <= subscribedAtMs) return IN_TIME;
+  if (heardBefore === undefined) return { late: true, missed: undefined };
+  if (heardBefore.seq >= seq) return IN_TIME;
   // How many of them came after `subscribed` is known only where it heard the one before them itself.
-  return { late: true, missed: heard.atMs >= subscribedAtMs ? confirm.seq - heard.seq : undefined };
+  return { late: true, missed: heardBefore.atMs >= subscribedAtMs ? seq - heardBefore.seq : undefined };
 }

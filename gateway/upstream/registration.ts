@@ -1,5 +1,6 @@
 // Owns: one topic's interest at one router, as far as that router has confirmed it.
 
+import type { HeardBefore } from "./late-interest.ts";
 import type { Link } from "./link.ts";
 
 export interface Registration {
@@ -15,8 +16,10 @@ export interface Registration {
   granted: number;
   /** Monotonic: since when no map lists the router for this topic; undefined while one does. */
   unlistedAtMs: number | undefined;
+  /** Heard last from there before this interest was registered on the link's present stream. */
+  heardBefore: HeardBefore | undefined;
 }
 
-export function newRegistration(link: Link): Registration {
-  return { link, generation: -1, seq: 0, total: 0, count: 0, granted: 0, unlistedAtMs: undefined };
+export function newRegistration(link: Link, heardBefore: HeardBefore | undefined): Registration {
+  return { link, generation: -1, seq: 0, total: 0, count: 0, granted: 0, unlistedAtMs: undefined, heardBefore };
 }

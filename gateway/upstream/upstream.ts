@@ -131,7 +131,7 @@ export class Upstream implements Component, LinkOwner {
     for (const router of this.owners(topic)) {
       const link = this.#links.get(router.incarnation);
       if (link === undefined) continue;
-      if (this.registrationAt(topic, router.incarnation) === undefined) topic.registrations.push(newRegistration(link));
+      if (this.registrationAt(topic, router.incarnation) === undefined) this.#enroll(link, topic);
     }
     for (const { link } of topic.registrations) this.#mark(link, topic);
   }
@@ -149,7 +149,7 @@ export class Upstream implements Component, LinkOwner {
       const listed = this.owners(topic).some((router) => router.incarnation === link.incarnation);
       const known = this.registrationAt(topic, link.incarnation);
       if (!listed && known === undefined) continue;
-      if (known === undefined) topic.registrations.push(newRegistration(link));
+      if (known === undefined) this.#enroll(link, topic);
       changes.push(this.#interest(link, topic));
     }
     return changes;
@@ -174,11 +174,18 @@ export class Upstream implements Component, LinkOwner {
     const nowMs = this.#options.clock.monotonic();
     for (const topic of this.#options.topics.all()) {
       const registration = this.registrationAt(topic, link.incarnation);
-      if (registration !== undefined) registration.generation = -1;
       const last = topic.heardFrom(link.incarnation);
+      if (registration !== undefined) {
+        registration.generation = -1;
+        registration.heardBefore = last;
+      }
       if (announced || last === undefined || nowMs - last.atMs > FAILOVER_MEMORY_MS) continue;
       this.#options.listener.failedOver(topic);
     }
+  }
+
+  #enroll(link: Link, topic: LocalTopic): void {
+    topic.registrations.push(newRegistration(link, topic.heardFrom(link.incarnation)));
   }
 
   #mark(link: Link, topic: LocalTopic): void {
@@ -224,9 +231,9 @@ export class Upstream implements Component, LinkOwner {
     registration.granted = state.granted;
     const { lastSpokenMsAgo } = state;
     const nowMs = this.#options.clock.monotonic();
-    const first = isFirst
-      ? { seq: registration.seq, spokenAtMs: lastSpokenMsAgo === undefined ? undefined : nowMs - lastSpokenMsAgo }
-      : undefined;
+    const spokenAtMs = lastSpokenMsAgo === undefined ? undefined : nowMs - lastSpokenMsAgo;
+    const { seq, heardBefore } = registration;
+    const first = isFirst ? { seq, spokenAtMs, heardBefore } : undefined;
     this.#options.listener.confirmed(topic, registration.link.incarnation, first);
   }
 
@@ -269,7 +276,7 @@ export class Upstream implements Component, LinkOwner {
     for (const incarnation of owners) {
       const link = this.#links.get(incarnation);
       if (link === undefined || this.registrationAt(topic, incarnation) !== undefined) continue;
-      topic.registrations.push(newRegistration(link));
+      this.#enroll(link, topic);
       this.#mark(link, topic);
     }
   }

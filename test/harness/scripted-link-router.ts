@@ -50,7 +50,8 @@ export class ScriptedLinkRouter {
   /** Topics' `seq`, and when something was last spoken (performance.now). */
   readonly seqs = new Map<string, number>();
   readonly spokenAtMs = new Map<string, number>();
-  #held: { readonly call: Call; readonly batch: InterestBatch }[] = [];
+  #held: { readonly call: Call; readonly batch: InterestBatch; states?: ReturnType<ScriptedLinkRouter["statesOf"]> }[] =
+    [];
   readonly #calls = new Set<Call>();
   readonly #server: ReturnType<typeof createGrpcServer>;
   readonly #beating: NodeJS.Timeout;
@@ -92,7 +93,12 @@ export class ScriptedLinkRouter {
 
   confirmHeld(): void {
     this.confirms = true;
-    for (const { call, batch } of this.#held.splice(0)) this.#confirm(call, batch);
+    for (const { call, batch, states } of this.#held.splice(0)) this.#confirm(call, batch, states);
+  }
+
+  /** What is held takes effect now: the confirm that comes later tells how the topics stand at this moment. */
+  applyHeld(): void {
+    for (const held of this.#held) held.states = this.statesOf(held.batch);
   }
 
   /** Speaks one message, or several in one batch. */
@@ -172,8 +178,12 @@ export class ScriptedLinkRouter {
     else this.#held.push({ call, batch });
   }
 
-  #confirm(call: Call, batch: InterestBatch): void {
-    const states = batch.interests.map(({ topicId, count }) => {
+  #confirm(call: Call, batch: InterestBatch, states = this.statesOf(batch)): void {
+    this.#send(call, { case: "confirm", value: { number: batch.number, states } });
+  }
+
+  statesOf(batch: InterestBatch) {
+    return batch.interests.map(({ topicId, count }) => {
       const spokenAtMs = this.spokenAtMs.get(topicId);
       const ago = spokenAtMs === undefined ? {} : { lastSpokenMsAgo: Math.round(performance.now() - spokenAtMs) };
       const granted = Math.min(count, this.grants);
@@ -186,7 +196,6 @@ export class ScriptedLinkRouter {
         ...ago,
       };
     });
-    this.#send(call, { case: "confirm", value: { number: batch.number, states } });
   }
 
   #record(topicId: string, { payload = null, origin = "", exclude = "", receiptId = 0n }: Spoken): Uint8Array {

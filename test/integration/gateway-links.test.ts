@@ -121,6 +121,23 @@ describe("subscribed", () => {
     });
   });
 
+  it("is followed by that gap also where a message came between interest and its late confirmation", async () => {
+    const gateway = await open(2);
+    gateway.router.confirms = false;
+    const client = await connect(gateway, TOPIC);
+    await gateway.router.interest(TOPIC, 1);
+    gateway.router.speakUnheard(TOPIC);
+    gateway.router.applyHeld();
+    gateway.router.speak(TOPIC, { payload: 2 });
+    await client.frames.next({ type: "message", seq: 2 });
+    gateway.router.confirmHeld();
+    expect(await client.frames.next({ type: "gap" })).toEqual({
+      type: "gap",
+      topic_id: TOPIC,
+      reason: "late_interest",
+    });
+  });
+
   it("is followed by no gap where nothing was spoken before a late confirmation", async () => {
     const gateway = await open(2);
     gateway.router.speakUnheard(TOPIC);

@@ -28,27 +28,38 @@ describe("a router's first confirmation after subscribed", () => {
   const subscribedAtMs = 1_000;
 
   it("is in time where nothing was ever spoken, or nothing since", () => {
-    expect(judgeLateInterest({ seq: 0, spokenAtMs: undefined }, undefined, subscribedAtMs).late).toBe(false);
-    expect(judgeLateInterest({ seq: 9, spokenAtMs: 1_000 }, undefined, subscribedAtMs).late).toBe(false);
+    expect(judgeLateInterest({ seq: 0, spokenAtMs: undefined, heardBefore: undefined }, subscribedAtMs).late).toBe(
+      false,
+    );
+    expect(judgeLateInterest({ seq: 9, spokenAtMs: 1_000, heardBefore: undefined }, subscribedAtMs).late).toBe(false);
   });
 
   it("is late where something was spoken since, by an unknown number", () => {
-    const verdict = judgeLateInterest({ seq: 9, spokenAtMs: 1_001 }, undefined, subscribedAtMs);
+    const verdict = judgeLateInterest({ seq: 9, spokenAtMs: 1_001, heardBefore: undefined }, subscribedAtMs);
     expect(verdict).toEqual({ late: true, missed: undefined });
   });
 
   it("is in time where this gateway heard the last message itself", () => {
-    const verdict = judgeLateInterest({ seq: 9, spokenAtMs: 1_500 }, { seq: 9, atMs: 1_501 }, subscribedAtMs);
+    const verdict = judgeLateInterest(
+      { seq: 9, spokenAtMs: 1_500, heardBefore: { seq: 9, atMs: 1_501 } },
+      subscribedAtMs,
+    );
     expect(verdict.late).toBe(false);
   });
 
   it("knows the number where this gateway heard the one before them", () => {
-    const verdict = judgeLateInterest({ seq: 12, spokenAtMs: 2_000 }, { seq: 9, atMs: 1_500 }, subscribedAtMs);
+    const verdict = judgeLateInterest(
+      { seq: 12, spokenAtMs: 2_000, heardBefore: { seq: 9, atMs: 1_500 } },
+      subscribedAtMs,
+    );
     expect(verdict).toEqual({ late: true, missed: 3 });
   });
 
   it("does not know the number for one who subscribed after what was heard last", () => {
-    const verdict = judgeLateInterest({ seq: 12, spokenAtMs: 2_000 }, { seq: 9, atMs: 900 }, subscribedAtMs);
+    const verdict = judgeLateInterest(
+      { seq: 12, spokenAtMs: 2_000, heardBefore: { seq: 9, atMs: 900 } },
+      subscribedAtMs,
+    );
     expect(verdict).toEqual({ late: true, missed: undefined });
   });
 });
