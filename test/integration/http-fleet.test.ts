@@ -235,6 +235,28 @@ test("an anonymous connection is ended by its secret, from the other gateway", a
   await client.close();
 });
 
+test("what is wrong with a stream is refused as the document says", async () => {
+  const one = "/api/v1/topics/default.demo/subscribe";
+  for (const [path, status, code] of [
+    [`${one}?presence=maybe`, 422, "invalid_request"],
+    [`${one}?echo=true&echo=false`, 422, "invalid_request"],
+    ["/api/v1/subscribe", 422, "invalid_request"],
+    ["/api/v1/subscribe?topic_id=default.demo&presence=1", 422, "invalid_request"],
+    ["/api/v1/subscribe?topic_id=", 422, "topic_id_invalid"],
+    ["/api/v1/topics/no.where/subscribe", 404, "topic_not_found"],
+    ["/api/v1/subscribe?topic_id=no.where&topic_id=nodot", 404, "topic_not_found"],
+    [
+      `/api/v1/subscribe?${Array.from({ length: 129 }, (_, n) => `topic_id=default.demo:${n}`).join("&")}`,
+      422,
+      "invalid_request",
+    ],
+  ] as const) {
+    const answer = await ask("GET", path);
+    expect([answer.status, answer.json["code"]], path).toEqual([status, code]);
+  }
+  expect((await ask("GET", one, { token: "bad" })).json["code"]).toBe("unauthenticated");
+});
+
 test("why did nobody hear it: the way of a topic, for who manages it", async () => {
   const topic = "shop.chat:way";
   const client = await openWebSocket(fleet.ws("gateway-1"), { topics: [topic] });

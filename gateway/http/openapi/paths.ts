@@ -84,7 +84,7 @@ export function paths({ standalone }: { readonly standalone: boolean }): Paths {
       get: call("subscribe", "Hears one topic, as server-sent events.", {
         parameters: [TOPIC_ID, ...STREAM],
         answer: STREAM_ANSWER,
-        codes: [...TOPIC, "forbidden", "topic_full", "shard_unavailable"],
+        codes: [...TOPIC, "invalid_request", "forbidden", "topic_full", "shard_unavailable"],
       }),
       delete: call("unsubscribe", "Ends the caller's subscriptions to the topic, on whichever gateway they are.", {
         parameters: [
