@@ -131,7 +131,7 @@ export function parseValue(where: string, setting: Setting, text: string): unkno
       return text;
     case "integer":
       return inRange(/^\d{1,15}$/.test(text) ? Number(text) : Number.NaN, setting, () =>
-        wrong(`a whole number of ${setting.unit} from ${setting.min} to ${setting.max}`),
+        wrong(`a whole number from ${setting.min} to ${setting.max} (${setting.unit})`),
       );
     case "duration":
       return inRange(scaled(text, DURATION_UNITS), setting, () =>

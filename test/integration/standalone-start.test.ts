@@ -144,7 +144,7 @@ describe("what is wrong is one sentence that names the setting, and an exit code
   test("a flag is named as a flag", async () => {
     const failing = launchStandalone({ argv: ["--routers", "0"] });
     expect(await failing.ended()).toBe(2);
-    expect(failing.stderr).toContain("--routers must be a whole number of processes from 1 to 16");
+    expect(failing.stderr).toContain("--routers must be a whole number from 1 to 16 (processes)");
     await failing.close();
   });
 });
