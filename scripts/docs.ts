@@ -63,7 +63,7 @@ function settingRow(name: SettingName): string {
 function valuesOf(setting: Setting): string {
   switch (setting.kind) {
     case "integer":
-      return `${setting.min} to ${setting.max} ${setting.unit}`;
+      return `${setting.min} to ${setting.max}${setting.unit === "port" ? "" : ` ${setting.unit}`}`;
     case "duration":
     case "bytes":
       return `${formatValue(setting, setting.min)} to ${formatValue(setting, setting.max)}`;
@@ -161,8 +161,10 @@ function anchored(code: string): string {
   return `<a id="${code}"></a>\`${code}\``;
 }
 
+/** Angle brackets of a text (`<namespace>`) are no markup; our anchors are. */
 function row(cells: readonly string[]): string {
-  return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const safe = cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll(/<(?!a id=|\/a>)/g, "&lt;"));
+  return `| ${safe.join(" | ")} |`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

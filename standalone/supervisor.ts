@@ -21,8 +21,8 @@ import { spawnSlot } from "./spawn.ts";
 
 /** Milliseconds beyond the drain time that gateways have to close their sockets. */
 const GATEWAYS_EXTRA_MS = 500;
-/** Milliseconds for routers once no gateway is left that could publish or be written to. */
-const ROUTERS_MS = 1_500;
+/** Milliseconds for routers once no gateway is left that could publish or be written to: there is nothing to hand over. */
+const ROUTERS_MS = 500;
 const REST_MS = 1_000;
 /** Milliseconds after which a start that is not done says what it waits for. */
 const PATIENCE_MS = 10_000;

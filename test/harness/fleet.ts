@@ -29,7 +29,7 @@ export interface FleetOptions {
 
 export const TEST_SECRET = "a test's own secret, longer than 32 bytes";
 
-export const DEMO_TOPIC = `
+const DEMO_TOPIC = `
 apiVersion: earshot.dev/v1alpha1
 kind: Topic
 metadata: {namespace: default, name: demo}

@@ -116,7 +116,7 @@ test("every killed process is there again, and the rest runs on", async () => {
 
 describe("what is wrong is one sentence that names the setting, and an exit code", () => {
   test.each([
-    [{ EARSHOT_PORT: "99999" }, 2, "EARSHOT_PORT must be a whole number"],
+    [{ EARSHOT_PORT: "99999" }, 2, "EARSHOT_PORT must be a whole number from 0 to 65535"],
     [{ EARSHOT_DRAIN: "5" }, 2, "EARSHOT_DRAIN must be a duration"],
     [{ EARSHOT_PROT: "1" }, 2, "EARSHOT_PROT is not a setting"],
     [{ EARSHOT_HOST: "0.0.0.0" }, 2, "(--host, EARSHOT_HOST) can be reached from other machines"],

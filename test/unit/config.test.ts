@@ -170,7 +170,7 @@ describe("where a value comes from", () => {
     [["--prot", "1"], "--prot is not a setting"],
     [["8080"], "8080 is not a setting"],
     [["--port"], "--port needs a value"],
-    [["--port", "x"], "--port must be a whole number"],
+    [["--port", "x"], "--port must be a whole number from 0 to 65535"],
     [["--peers", "folder:a"], "--peers is not a setting of the standalone process"],
     [["--config", "/nowhere.yaml"], "/nowhere.yaml (--config, EARSHOT_CONFIG) cannot be read"],
   ])("%j is refused by name", (argv, sentence) => {
