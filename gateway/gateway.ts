@@ -20,10 +20,12 @@ import { encodeGrpcControl, encodeGrpcEnvelope } from "./grpc/events.ts";
 import { bindSubscriberService } from "./grpc/subscriber-service.ts";
 import { GatewayMetrics } from "./metrics.ts";
 import type { PresenceTracker } from "./presence/presence.ts";
+import { WholeLists } from "./presence/whole-lists.ts";
 import { Admission } from "./sessions/admission.ts";
 import { Pings } from "./sessions/pings.ts";
 import { Rights } from "./sessions/rights.ts";
 import { Sessions } from "./sessions/sessions.ts";
+import { totalOf } from "./sessions/standing.ts";
 import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
@@ -78,6 +80,8 @@ function createCore(options: GatewayOptions) {
   const tellGap = (topic: LocalTopic, reason: GapReason, missed: number | undefined): void => {
     metrics.gap(reason);
     fanOut.notice(topic, new Notice({ type: "gap", topicId: topic.id, missed, reason }, encodeGrpcControl));
+    // Changes of who is there may be lost as well.
+    wholeLists.owe(topic);
   };
   const upstream = new Upstream({
     fleet,
@@ -89,12 +93,19 @@ function createCore(options: GatewayOptions) {
     listener: {
       confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
       routersChanged: () => subscribing.routersChanged(),
-      records: (link, batch) => deliver.batch(link, batch),
+      records: (handedOn, batch) => deliver.batch(handedOn, batch),
       missed: (topic, missed) => tellGap(topic, "link_overflow", missed),
       failedOver: (topic) => tellGap(topic, "router_failover", undefined),
     },
     ackEpoch: options.ackEpoch,
     linksChanged: options.linksChanged,
+  });
+  const wholeLists = new WholeLists({
+    presence,
+    topics,
+    fanOut,
+    encodeGrpc: encodeGrpcEnvelope,
+    totalOf: (topic) => totalOf(topic, upstream),
   });
   const subscriptionsMax = config.subscriptionsPerConnection;
   const subscribing = new Subscribing({ edge, topics, upstream, fanOut, presence, clock, metrics, subscriptionsMax });
@@ -144,6 +155,7 @@ function createDoors(options: GatewayOptions, core: ReturnType<typeof createCore
   const subscriptionsMax = config.subscriptionsPerConnection;
   const shared = { edge, sessions, subscribing, admission, subscriptionsMax };
   const sseRoutes = createSseRoutes({ ...shared, trusted, pings: comments, anonymous: config.anonymous });
-  const bindSubscriber = (server: Server): void => bindSubscriberService(server, { ...shared, log });
+  const bindSubscriber = (server: Server, connections: GrpcConnections): void =>
+    bindSubscriberService(server, { ...shared, connections, wheel, log });
   return { webSockets, sseRoutes, bindSubscriber, pings, comments };
 }

@@ -1,5 +1,5 @@
 // Owns: the one stream to one router: dialling and dialling again, Hello, heartbeats, interest batches with the
-// confirms that answer them, record batches in, confirms and receipts out. What a topic or a map is, it does not know.
+// confirms that answer them, record batches in. What a topic or a map is, it does not know.
 // Invariants: a link is dead after 3 s without any frame, or when its stream ends; batches of interest are confirmed in
 // the order they were sent; everything is registered anew after a death.
 
@@ -22,22 +22,23 @@ import {
   type RouterFrameSchema,
 } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { ReceiptCount } from "../fanout/receipts.ts";
-import { BatchConfirms } from "./batch-confirms.ts";
+import { HandedOn } from "./handed-on.ts";
 import { type InterestChange, InterestLog } from "./interest-log.ts";
 
 const LINK_PROTOCOL_VERSION = 1;
 
 type Stream = ClientStream<typeof GatewayFrameSchema, typeof RouterFrameSchema>;
 
+interface StreamParts {
+  readonly stream: Stream;
+  readonly heartbeat: Heartbeat;
+  readonly handedOn: HandedOn;
+}
+
 type LinkState =
   /** Dialled; the router has not answered yet. Nobody waits for a link that was dead before. */
-  | { readonly kind: "connecting"; readonly first: boolean; readonly stream: Stream; readonly heartbeat: Heartbeat }
-  | {
-      readonly kind: "alive";
-      readonly stream: Stream;
-      readonly heartbeat: Heartbeat;
-      readonly draining: boolean;
-    }
+  | (StreamParts & { readonly kind: "connecting"; readonly first: boolean })
+  | (StreamParts & { readonly kind: "alive"; readonly draining: boolean })
   | { readonly kind: "dead"; readonly retry: Timer }
   | { readonly kind: "closed" };
 
@@ -48,7 +49,7 @@ export interface LinkOwner {
   allInterests(link: Link): InterestChange[];
   /** A batch of interests was confirmed; their own callbacks were called before. */
   confirmed(link: Link): void;
-  records(link: Link, batch: RecordBatch): void;
+  records(handedOn: HandedOn, batch: RecordBatch): void;
   missed(link: Link, missed: readonly MissedRecords[]): void;
   /** It was alive. `announced`: the router had said that it drains and ended the stream itself. */
   died(link: Link, announced: boolean): void;
@@ -78,10 +79,7 @@ export class Link {
   #state: LinkState;
   readonly #interests = new InterestLog();
   #settledOnce = false;
-  #confirms = new BatchConfirms();
-  #receipts: ReceiptCount[] = [];
   #introduced = false;
-  #flushing = false;
   /** Monotonic: since when no map lists this router; undefined while one does. */
   unlistedAtMs: number | undefined;
 
@@ -142,17 +140,6 @@ export class Link {
     }
   }
 
-  /** A batch of records was handed on. */
-  batchDone(number: bigint): void {
-    this.#confirms.done(number);
-    this.#flushSoon();
-  }
-
-  receipt(count: ReceiptCount): void {
-    this.#receipts.push(count);
-    this.#flushSoon();
-  }
-
   close(): void {
     const state = this.#state;
     if (state.kind === "closed") return;
@@ -160,6 +147,7 @@ export class Link {
     this.#forget();
     if ("stream" in state) {
       state.heartbeat.stop();
+      state.handedOn.end();
       state.stream.end();
       state.stream.cancel();
     } else state.retry.cancel();
@@ -177,10 +165,13 @@ export class Link {
     stream.on("data", (frame: RouterFrame) => this.#receive(stream, frame));
     stream.on("error", (error: Error) => this.#ended(stream, messageOf(error)));
     stream.on("end", () => this.#ended(stream, undefined));
-    this.#confirms = new BatchConfirms();
+    const handedOn = new HandedOn(this.incarnation, {
+      confirm: (number) => this.#send({ case: "batchConfirm", value: { number } }),
+      receipts: (counts) => this.#sendReceipts(counts),
+    });
     // The state is set by the caller; Hello and the list follow in a turn of their own.
     setImmediate(() => this.#introduce(stream));
-    return { kind: "connecting", first, stream, heartbeat };
+    return { kind: "connecting", first, stream, heartbeat, handedOn };
   }
 
   #introduce(stream: Stream): void {
@@ -204,8 +195,8 @@ export class Link {
         this.#confirmed(stream, frame.frame.value);
         return;
       case "batch":
-        this.#confirms.began(frame.frame.value.number);
-        owner.records(this, frame.frame.value);
+        state.handedOn.began(frame.frame.value.number);
+        owner.records(state.handedOn, frame.frame.value);
         return;
       case "overflow":
         owner.missed(this, frame.frame.value.missed);
@@ -229,7 +220,7 @@ export class Link {
       this.#ended(state.stream, "another incarnation answers");
       return;
     }
-    this.#state = { kind: "alive", stream: state.stream, heartbeat: state.heartbeat, draining: false };
+    this.#state = { ...state, kind: "alive", draining: false };
     this.#backoff.reset();
     this.#options.log.info({ router: this.router.name, routerIncarnation: incarnation }, "link alive");
     this.#options.owner.stateChanged(this);
@@ -250,6 +241,7 @@ export class Link {
     const wasAlive = state.kind === "alive";
     const announced = state.kind === "alive" && state.draining && cause === undefined;
     state.heartbeat.stop();
+    state.handedOn.end();
     // What a cancelled stream still says is of no interest, but would be an unhandled error.
     stream.on("error", () => undefined);
     stream.cancel();
@@ -273,22 +265,12 @@ export class Link {
 
   #forget(): void {
     this.#interests.forget();
-    this.#receipts = [];
     this.#introduced = false;
   }
 
-  #flushSoon(): void {
-    if (this.#flushing) return;
-    this.#flushing = true;
-    setImmediate(() => {
-      this.#flushing = false;
-      const number = this.#confirms.take();
-      if (number !== undefined) this.#send({ case: "batchConfirm", value: { number } });
-      if (this.#receipts.length === 0) return;
-      const receipts = this.#receipts.map(({ receiptId, written, notWritten }) => ({ receiptId, written, notWritten }));
-      this.#receipts = [];
-      this.#send({ case: "receipts", value: { receipts } });
-    });
+  #sendReceipts(counts: readonly ReceiptCount[]): void {
+    const receipts = counts.map(({ receiptId, written, notWritten }) => ({ receiptId, written, notWritten }));
+    this.#send({ case: "receipts", value: { receipts } });
   }
 
   #send(frame: NonNullable<MessageInitShape<typeof GatewayFrameSchema>["frame"]>): void {

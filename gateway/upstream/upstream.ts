@@ -6,7 +6,7 @@
 
 import { FAILOVER_MEMORY_MS } from "#core/domain/limits.ts";
 import type { Router, ShardMap, ShardOwners } from "#core/domain/shard-map.ts";
-import type { Clock } from "#core/runtime/clock.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Fleet, Unlisten } from "#core/fleet/fleet.ts";
@@ -14,6 +14,7 @@ import type { InterestState, MissedRecords, RecordBatch } from "#proto/earshot/i
 import type { LocalTopic } from "../fanout/local-topic.ts";
 import type { LocalTopics } from "../fanout/local-topics.ts";
 import { EpochAcks } from "./epoch-acks.ts";
+import type { HandedOn } from "./handed-on.ts";
 import type { InterestChange } from "./interest-log.ts";
 import { Link, type LinkOwner, type LinkSelf } from "./link.ts";
 import type { FirstConfirm } from "./late-interest.ts";
@@ -27,7 +28,7 @@ export interface UpstreamListener {
   confirmed(topic: LocalTopic, incarnation: string, first: FirstConfirm | undefined): void;
   /** Who is first alive, or who is waited for, may have changed for any topic. */
   routersChanged(): void;
-  records(link: Link, batch: RecordBatch): void;
+  records(handedOn: HandedOn, batch: RecordBatch): void;
   missed(topic: LocalTopic, count: number): void;
   /** A router died that had carried messages of the topic in the last 10 s. */
   failedOver(topic: LocalTopic): void;
@@ -53,6 +54,8 @@ export class Upstream implements Component, LinkOwner {
   #flushing: NodeJS.Immediate | undefined;
   #unlisten: Unlisten | undefined;
   readonly #acks: EpochAcks;
+  /** One for each map of the last seconds. */
+  readonly #withdrawals = new Set<Timer>();
   #closed = false;
 
   constructor(options: UpstreamOptions) {
@@ -70,6 +73,7 @@ export class Upstream implements Component, LinkOwner {
     this.#closed = true;
     this.#unlisten?.();
     if (this.#flushing !== undefined) clearImmediate(this.#flushing);
+    for (const timer of this.#withdrawals) timer.cancel();
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
     this.#dirty.clear();
@@ -159,8 +163,8 @@ export class Upstream implements Component, LinkOwner {
     this.#acks.look();
   }
 
-  records(link: Link, batch: RecordBatch): void {
-    this.#options.listener.records(link, batch);
+  records(handedOn: HandedOn, batch: RecordBatch): void {
+    this.#options.listener.records(handedOn, batch);
   }
 
   missed(_link: Link, missed: readonly MissedRecords[]): void {
@@ -241,14 +245,11 @@ export class Upstream implements Component, LinkOwner {
     if (this.#closed) return;
     const nowMs = this.#options.clock.monotonic();
     this.#updateLinks(map, nowMs);
-    for (const topic of this.#options.topics.all()) {
-      if (before === undefined || !sameOwners(map.shards[topic.shard], before.shards[topic.shard])) {
-        this.#place(topic, nowMs);
-      }
-    }
+    const moved = map.shards.map((owners, shard) => !sameOwners(owners, before?.shards[shard]));
+    for (const topic of this.#options.topics.all()) if (moved[topic.shard] === true) this.#place(topic, nowMs);
     this.#acks.await(map.epoch);
     this.#flushing ??= setImmediate(() => this.#flush());
-    this.#options.clock.after(WITHDRAW_AFTER_MS, () => this.#withdraw());
+    this.#withdrawLater();
     this.#options.listener.routersChanged();
     this.#options.linksChanged();
   }
@@ -281,16 +282,21 @@ export class Upstream implements Component, LinkOwner {
     }
   }
 
+  #withdrawLater(): void {
+    const timer = this.#options.clock.after(WITHDRAW_AFTER_MS, () => {
+      this.#withdrawals.delete(timer);
+      this.#withdraw();
+    });
+    this.#withdrawals.add(timer);
+  }
+
   #withdraw(): void {
-    if (this.#closed) return;
     const untilMs = this.#options.clock.monotonic() - WITHDRAW_AFTER_MS;
+    const isOver = ({ unlistedAtMs }: Registration): boolean => unlistedAtMs !== undefined && unlistedAtMs <= untilMs;
     for (const topic of this.#options.topics.all()) {
-      const kept = topic.registrations.filter(
-        ({ unlistedAtMs }) => unlistedAtMs === undefined || unlistedAtMs > untilMs,
-      );
-      if (kept.length === topic.registrations.length) continue;
-      const gone = topic.registrations.filter((registration) => !kept.includes(registration));
-      topic.registrations = kept;
+      const gone = topic.registrations.filter(isOver);
+      if (gone.length === 0) continue;
+      topic.registrations = topic.registrations.filter((registration) => !isOver(registration));
       for (const { link } of gone) this.#mark(link, topic);
     }
     for (const link of this.#links.values()) {
@@ -303,7 +309,9 @@ export class Upstream implements Component, LinkOwner {
   }
 }
 
-function sameOwners(a: ShardOwners | undefined, b: ShardOwners | undefined): boolean {
-  if (a === undefined || b === undefined || a.length !== b.length) return a === b;
-  return a.every((router, index) => router.incarnation === b[index]?.incarnation);
+function sameOwners(owners: ShardOwners, before: ShardOwners | undefined): boolean {
+  return (
+    owners.length === before?.length &&
+    owners.every((router, place) => router.incarnation === before[place]?.incarnation)
+  );
 }

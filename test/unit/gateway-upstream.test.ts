@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { ReceiptCount } from "../../gateway/fanout/receipts.ts";
 import { BatchConfirms } from "../../gateway/upstream/batch-confirms.ts";
+import { HandedOn } from "../../gateway/upstream/handed-on.ts";
 import { judgeLateInterest } from "../../gateway/upstream/late-interest.ts";
 
 describe("batch confirms", () => {
@@ -63,3 +65,43 @@ describe("a router's first confirmation after subscribed", () => {
     expect(verdict).toEqual({ late: true, missed: undefined });
   });
 });
+
+describe("what was handed on", () => {
+  it("is told once a turn, as far as all before it was handed on too", async () => {
+    const told: bigint[] = [];
+    const handedOn = new HandedOn("r0", { confirm: (number) => told.push(number), receipts: () => undefined });
+    for (const number of [1n, 2n, 3n]) handedOn.began(number);
+    for (const number of [3n, 1n]) handedOn.batchDone(number);
+    await turn();
+    handedOn.batchDone(2n);
+    await turn();
+    expect(told).toEqual([1n, 3n]);
+  });
+
+  it("of a stream that has ended is told to nobody, so that the next one's batches are not taken for its own", async () => {
+    const told: bigint[] = [];
+    const receipts: number[] = [];
+    const streams = [0, 1].map(
+      () =>
+        new HandedOn("r0", {
+          confirm: (number) => told.push(number),
+          receipts: (counts) => receipts.push(counts.length),
+        }),
+    );
+    const [ended, next] = streams;
+    for (const number of [1n, 2n]) ended?.began(number);
+    for (const number of [1n, 2n, 3n]) next?.began(number);
+    ended?.batchDone(1n);
+    ended?.receipt(new ReceiptCount(7n));
+    ended?.end();
+    ended?.batchDone(2n);
+    next?.batchDone(1n);
+    next?.receipt(new ReceiptCount(8n));
+    await turn();
+    expect([told, receipts]).toEqual([[1n], [1]]);
+  });
+});
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
