@@ -1,48 +1,53 @@
-// Owns: users who are gone and of whom nobody was told yet, because their gateway died or might only not be back yet.
-// Whoever returns before is taken off the list: then neither `left` nor `joined` is told. Pure. Bounded by the users
-// that the store ever held at once, since only a held user can be added.
+// Owns: users who went with their gateways and of whom nobody was told yet. Whoever returns before is taken off the list:
+// then neither `left` nor `joined` is told, unless somebody has read a list without them. Pure. Bounded by the users that
+// the store held when their gateways died.
 
 interface Departure {
   readonly topicId: string;
   readonly userId: string;
-  /** When it is told. */
-  readonly dueAtMs: number;
-  /** The user may still be held by a gateway that has not come back yet. */
-  readonly resent: boolean;
+}
+
+/** Users of one topic; `shown`: a list was read meanwhile, and they were not in it. */
+interface Departed {
+  readonly users: Set<string>;
+  shown: boolean;
 }
 
 export class Departures {
-  readonly #waiting = new Map<string, Departure>();
+  readonly #topics = new Map<string, Departed>();
+  #size = 0;
 
   get size(): number {
-    return this.#waiting.size;
+    return this.#size;
   }
 
-  add(departure: Departure): void {
-    this.#waiting.set(userKey(departure.topicId, departure.userId), departure);
+  add(topicId: string, userId: string): void {
+    const departed = this.#topics.get(topicId) ?? { users: new Set(), shown: false };
+    this.#topics.set(topicId, departed);
+    if (departed.users.has(userId)) return;
+    departed.users.add(userId);
+    this.#size += 1;
   }
 
-  /** The user is back: takes their departure off, if it was still untold. */
-  cancel(topicId: string, userId: string): Departure | undefined {
-    const key = userKey(topicId, userId);
-    const departure = this.#waiting.get(key);
-    this.#waiting.delete(key);
-    return departure;
+  /** A list of the topic is being read. */
+  show(topicId: string): void {
+    const departed = this.#topics.get(topicId);
+    if (departed !== undefined) departed.shown = true;
   }
 
-  /** Takes those whose time has come. */
-  takeDue(nowMs: number): readonly Departure[] {
-    const due: Departure[] = [];
-    for (const [key, departure] of this.#waiting) {
-      if (departure.dueAtMs > nowMs) continue;
-      due.push(departure);
-      this.#waiting.delete(key);
-    }
-    return due;
+  /** The user is back. Answers whether nobody can have noticed. */
+  cancel(topicId: string, userId: string): boolean {
+    const departed = this.#topics.get(topicId);
+    if (departed === undefined || !departed.users.delete(userId)) return false;
+    this.#size -= 1;
+    if (departed.users.size === 0) this.#topics.delete(topicId);
+    return !departed.shown;
   }
-}
 
-/** A user in a topic. A topic id has no space. */
-export function userKey(topicId: string, userId: string): string {
-  return `${topicId} ${userId}`;
+  takeAll(): readonly Departure[] {
+    const all = [...this.#topics].flatMap(([topicId, { users }]) => [...users].map((userId) => ({ topicId, userId })));
+    this.#topics.clear();
+    this.#size = 0;
+    return all;
+  }
 }

@@ -90,12 +90,13 @@ export class Ledger {
     }
   }
 
-  /** The store holds nothing of this gateway: all is sent again, as it is now. */
+  /** The store holds nothing of this gateway: all that is here is sent again. */
   emptied(why: PresenceEmptied): void {
     this.#underWay = undefined;
     for (const slot of this.#slots.values()) {
-      // Whether a batch under way was applied is not known. A leave in it counts as not, so that it is told; a join too.
-      slot.stored = why === "restarted" && slot.stored !== "absent" ? "lost" : "absent";
+      // A join under way counts as not applied: it is told once more.
+      const isLost = why === "restarted" && slot.wanted && slot.stored !== "absent";
+      slot.stored = isLost ? "lost" : "absent";
       slot.sending = undefined;
       this.#note(slot);
     }
@@ -141,7 +142,7 @@ function operationOf({ entry, wanted, stored }: Slot): PresenceOperation | undef
     case "absent":
       return wanted ? { kind: "join", entry } : undefined;
     case "lost":
-      return { kind: "join", entry, resent: true };
+      return wanted ? { kind: "join", entry, resent: true } : undefined;
     default:
       if (!wanted) return { kind: "leave", entry: stored };
       return isSame(stored, entry) ? undefined : { kind: "join", entry };

@@ -1,14 +1,13 @@
 // Owns: the in-memory presence store: who is in which topic, by which gateway, and until when. Pure but for the time that
 // is passed in (monotonic milliseconds). Called by store-server.ts. Invariants: a user's first subscription and last one
-// are decided here alone, within one call; of each user `joined` and `left` are told in turn, each once (after a restart
-// of this process, rather twice than never); versions of a topic only grow, also over a restart. What it decided in
-// a batch whose answer was lost together with the gateway's lease is told to nobody; the next page shows it.
+// are decided here alone, within one call; of each user `joined` and `left` are told in turn, each once; versions of a
+// topic only grow, also over a restart of the process.
 // Elsewhere: the wire (store-server.ts), what a gateway holds and sends again (ledger.ts).
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { PresenceDecision, PresenceEntry, PresenceOperation, PresencePage, PresenceReaped } from "./presence.ts";
 import { pageOf, parseCursor, renderCursor } from "./page.ts";
-import { Departures, userKey } from "./departures.ts";
+import { Departures } from "./departures.ts";
 
 /** Subscriptions held: some 400 bytes each, so 400 MB. One more is not taken, and counted. */
 const STORE_ENTRIES_MAX = 1_000_000;
@@ -17,17 +16,15 @@ const STORE_ENTRIES_MAX = 1_000_000;
 const LEASES_MAX = 1_000;
 
 /**
- * Milliseconds from the store's start in which gateways send again what they hold: they look for it twice a second. A
- * user who seems to leave meanwhile may be held by a gateway that has not come back yet, so that is told only when this
- * time is over. For a gateway that comes back later still, its users have left and joined again.
+ * Milliseconds from the store's start in which gateways send again what they hold: they see it come, and look for it twice
+ * a second. It is told to nobody; after that time those who watch are given whole lists (tracker.ts). Who comes later
+ * still is told of.
  */
-export const RECOVERY_MS = 1_500;
+export const RECOVERY_MS = 1_000;
 
 interface User {
   readonly ordinal: number;
   readonly entries: Map<string, Held>;
-  /** Known from before this store's start, or not yet told of as gone: others may still hold it. */
-  readonly resent: boolean;
 }
 
 interface Held {
@@ -61,8 +58,6 @@ export class MemoryStore {
   readonly #topics = new Map<string, Members>();
   readonly #leases = new Map<string, Lease>();
   readonly #departures = new Departures();
-  /** Users of whom `left` was told since the start, while gateways may still come back. */
-  readonly #toldLeft = new Set<string>();
   readonly #recoveredAtMs: number;
   readonly #entriesMax: number;
   #version: number;
@@ -116,14 +111,14 @@ export class MemoryStore {
     this.#sweep(nowMs);
     const lease = this.#leases.get(gateway);
     if (lease === undefined || lease.id !== leaseId || batch < lease.batch) return undefined;
-    if (batch === lease.batch) return lease.decisions;
+    if (batch === lease.batch) return this.#again(operations, lease.decisions);
     const decisions: PresenceDecision[] = [];
     for (const operation of operations) {
       const { entry } = operation;
       const changed =
         operation.kind === "join"
-          ? this.#join(gateway, lease, operation, nowMs)
-          : this.#leave(gateway, lease, entry, nowMs);
+          ? this.#join(gateway, lease, entry) && !(operation.resent === true && nowMs < this.#recoveredAtMs)
+          : this.#leave(gateway, lease, entry);
       const members = this.#topics.get(entry.topicId);
       decisions.push({ changed, count: members?.users.size ?? 0, version: members?.version ?? this.#version });
     }
@@ -132,10 +127,24 @@ export class MemoryStore {
     return decisions;
   }
 
+  /** What is left of the decisions of a batch whose answer was lost: others may have been told of newer ones since. */
+  #again(
+    operations: readonly PresenceOperation[],
+    decisions: readonly PresenceDecision[],
+  ): readonly PresenceDecision[] {
+    return decisions.map(({ changed, version }, index) => {
+      const operation = operations[index];
+      const users = this.#topics.get(operation?.entry.topicId ?? "")?.users;
+      const isPresent = users?.has(operation?.entry.userId ?? "") === true;
+      return { changed: changed && isPresent === (operation?.kind === "join"), count: users?.size ?? 0, version };
+    });
+  }
+
   /** One page, by users in the order they came. Throws invalid_request for a cursor that is none. */
   list(topicId: string, limit: number, cursor: string | undefined, nowMs: number): PresencePage {
     this.#sweep(nowMs);
     const members = this.#topics.get(topicId);
+    this.#departures.show(topicId);
     const from = cursor === undefined ? undefined : parseCursor(cursor);
     if (members === undefined) return { members: [], count: 0, version: this.#version, nextCursor: undefined };
     const { page, next } = pageOf(members.users, Math.min(limit, PRESENCE_PAGE_MAX), from);
@@ -146,18 +155,15 @@ export class MemoryStore {
   /** Users who are gone with their gateways, and are not back. */
   reap(nowMs: number): readonly PresenceReaped[] {
     this.#sweep(nowMs);
-    return this.#departures.takeDue(nowMs).map(({ topicId, userId }) => {
+    return this.#departures.takeAll().map(({ topicId, userId }) => {
       const members = this.#topics.get(topicId);
       const version = this.#nextVersion();
       if (members !== undefined) members.version = version;
-      this.#noteLeft(topicId, userId, nowMs);
       return { topicId, userId, count: members?.users.size ?? 0, version };
     });
   }
 
-  #join(gateway: string, lease: Lease, operation: PresenceOperation, nowMs: number): boolean {
-    const { entry } = operation;
-    const resent = operation.resent === true && nowMs < this.#recoveredAtMs;
+  #join(gateway: string, lease: Lease, entry: PresenceEntry): boolean {
     const key = entryKey(entry);
     if (lease.entries.has(key)) return this.#replace(gateway, lease, entry);
     if (this.#entries >= this.#entriesMax) {
@@ -168,19 +174,12 @@ export class MemoryStore {
     lease.entries.set(key, entry);
     const members = this.#membersOf(entry.topicId);
     const known = members.users.get(entry.userId);
-    if (known !== undefined) {
-      known.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
-      // The join may be one that the store's predecessor decided and nobody was told of: rather told twice than never.
-      return known.resent && !resent && nowMs < this.#recoveredAtMs;
-    }
-    const untold = this.#departures.cancel(entry.topicId, entry.userId);
-    const mayBeElsewhere = resent || untold?.resent === true;
-    const user: User = { ordinal: this.#nextOrdinal(), entries: new Map(), resent: mayBeElsewhere };
+    const user: User = known ?? { ordinal: this.#nextOrdinal(), entries: new Map() };
     user.entries.set(`${gateway} ${key}`, { entry, ordinal: this.#nextOrdinal() });
+    if (known !== undefined) return false;
     members.users.set(entry.userId, user);
     members.version = this.#nextVersion();
-    if (untold !== undefined) return false;
-    return !resent || this.#toldLeft.delete(userKey(entry.topicId, entry.userId));
+    return !this.#departures.cancel(entry.topicId, entry.userId);
   }
 
   /** A subscription that is known keeps its place; its user's info may be another. */
@@ -193,52 +192,33 @@ export class MemoryStore {
     return false;
   }
 
-  #leave(gateway: string, lease: Lease, entry: PresenceEntry, nowMs: number): boolean {
+  #leave(gateway: string, lease: Lease, entry: PresenceEntry): boolean {
     const held = lease.entries.get(entryKey(entry));
-    if (held === undefined) return false;
-    const gone = this.#remove(gateway, lease, held);
-    if (gone === undefined) return false;
-    const { topicId, userId } = held;
-    if (gone.resent && nowMs < this.#recoveredAtMs) {
-      this.#departures.add({ topicId, userId, resent: true, dueAtMs: this.#recoveredAtMs });
-      return false;
-    }
-    this.#noteLeft(topicId, userId, nowMs);
-    return true;
+    return held !== undefined && this.#remove(gateway, lease, held);
   }
 
-  /** Removes one subscription; the user, when it was the last. */
-  #remove(gateway: string, lease: Lease, entry: PresenceEntry): User | undefined {
+  /** Removes one subscription, and the user when it was the last: then true. */
+  #remove(gateway: string, lease: Lease, entry: PresenceEntry): boolean {
     const key = entryKey(entry);
     lease.entries.delete(key);
     this.#entries -= 1;
     const members = this.#topics.get(entry.topicId);
     const user = members?.users.get(entry.userId);
-    if (members === undefined || user === undefined) return undefined;
+    if (members === undefined || user === undefined) return false;
     user.entries.delete(`${gateway} ${key}`);
-    if (user.entries.size > 0) return undefined;
+    if (user.entries.size > 0) return false;
     members.users.delete(entry.userId);
     members.version = this.#nextVersion();
     if (members.users.size === 0) this.#topics.delete(entry.topicId);
-    return user;
-  }
-
-  /** A gateway that comes back later and still holds the user makes it `joined` again. */
-  #noteLeft(topicId: string, userId: string, nowMs: number): void {
-    if (nowMs < this.#recoveredAtMs) this.#toldLeft.add(userKey(topicId, userId));
+    return true;
   }
 
   #sweep(nowMs: number): void {
-    if (this.#toldLeft.size > 0 && nowMs >= this.#recoveredAtMs) this.#toldLeft.clear();
     for (const [gateway, lease] of this.#leases) {
       if (lease.expiresAtMs > nowMs) continue;
       this.#leases.delete(gateway);
       for (const entry of lease.entries.values()) {
-        const gone = this.#remove(gateway, lease, entry);
-        if (gone === undefined) continue;
-        const { topicId, userId } = entry;
-        const dueAtMs = gone.resent ? Math.max(nowMs, this.#recoveredAtMs) : nowMs;
-        this.#departures.add({ topicId, userId, resent: gone.resent, dueAtMs });
+        if (this.#remove(gateway, lease, entry)) this.#departures.add(entry.topicId, entry.userId);
       }
     }
   }

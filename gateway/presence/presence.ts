@@ -34,7 +34,7 @@ export interface PresencePage {
 export interface PresenceOperation {
   readonly kind: "join" | "leave";
   readonly entry: PresenceEntry;
-  /** A join that the store had taken before it came back empty: others were told of it then. */
+  /** A join of a subscription that the store held before it came back empty: others were told of it then. */
   readonly resent?: boolean;
 }
 
@@ -53,7 +53,7 @@ export interface PresenceReaped {
 export interface PresenceStore extends Component {
   /**
    * Applies one batch, as a whole. Batches of a gateway are numbered, one is under way at a time, and one that is sent
-   * again under its number (its answer was lost) is answered as before. Needs a lease.
+   * again under its number (its answer was lost) is answered as far as that still holds. Needs a lease.
    */
   apply(
     gatewayIncarnation: string,
@@ -67,6 +67,8 @@ export interface PresenceStore extends Component {
   reap(): Promise<readonly PresenceReaped[]>;
   /** Called when a renewal finds that the store holds nothing of the caller any more: it sends all it holds again. */
   onEmptied(listener: (why: PresenceEmptied) => void): void;
+  /** Called when another store is there: a renewal now finds it sooner than the next one would. */
+  onFound?(listener: () => void): void;
 }
 
 /** What a presence frame and `/subscribers` start from. */
@@ -86,6 +88,16 @@ export interface PresenceTracker extends Component {
   readonly available: boolean;
   joined(entry: PresenceEntry): void;
   left(entry: PresenceEntry): void;
+  /**
+   * Called when changes may have passed this gateway's subscribers by, since the store came back empty: whoever watches
+   * a topic is owed a whole list. Absent where nothing is kept.
+   */
+  onListsOwed?(listener: () => void): void;
+  /**
+   * Waits until the store knows of everybody, and resolves with the first page of a topic: one read for all who wait,
+   * few topics at a time. Never rejects; where too many wait, or after close, it never resolves.
+   */
+  whole?(topicId: string, limit: number): Promise<PresenceSnapshot>;
   /** Holds at least what this gateway told before it. Rejects only for a wrong cursor (invalid_request). */
   snapshot(topicId: string, limit: number, cursor: string | undefined): Promise<PresenceSnapshot>;
 }

@@ -36,6 +36,7 @@ export class RemotePresenceStore implements PresenceStore {
   readonly #leases = new Map<string, HeldLease>();
   /** Incarnation of the store that gave the last lease. */
   #store: string | undefined;
+  readonly #finders = new Set<() => void>();
   readonly #unlisten: () => void;
   #connection: Connection | undefined;
 
@@ -48,6 +49,10 @@ export class RemotePresenceStore implements PresenceStore {
 
   onEmptied(listener: (why: PresenceEmptied) => void): void {
     this.#listeners.add(listener);
+  }
+
+  onFound(listener: () => void): void {
+    this.#finders.add(listener);
   }
 
   async renewLease(gatewayIncarnation: string, ttlMs: number) {
@@ -113,7 +118,12 @@ export class RemotePresenceStore implements PresenceStore {
     const before = this.#connection;
     if (before !== undefined && before.peer.incarnation === peer?.incarnation && before.peer.grpc === peer.grpc) return;
     before?.client.close();
-    this.#connection = peer === undefined ? undefined : { peer, client: new GrpcClient(peer.grpc, this.#peerSecret) };
+    if (peer === undefined) {
+      this.#connection = undefined;
+      return;
+    }
+    this.#connection = { peer, client: new GrpcClient(peer.grpc, this.#peerSecret) };
+    for (const listener of this.#finders) listener();
   }
 
   async #call<T>(call: (client: GrpcClient) => Promise<T>): Promise<T> {

@@ -86,6 +86,11 @@ export class Snapshots {
     return { ...snapshot, fresh: () => this.#freshLists.wait(query) };
   }
 
+  /** A page that is not stale, as soon as there is one. */
+  whole(query: SnapshotQuery): Promise<PresenceSnapshot> {
+    return this.#freshLists.wait(query);
+  }
+
   /** The store was started anew: for so long it may not have heard of everybody. */
   incompleteFor(ms: number): void {
     this.#wholeAtMs = this.#options.clock.monotonic() + ms;

@@ -12,7 +12,7 @@ import type { Registry } from "#core/runtime/metrics.ts";
 import { ordersOf, ordersOfReaped, type PresenceOrder } from "./changes.ts";
 import { Ledger, type LedgerBatch } from "./ledger.ts";
 import { RECOVERY_MS } from "./memory-store.ts";
-import type { PresenceEntry, PresenceSnapshot, PresenceStore, PresenceTracker } from "./presence.ts";
+import type { PresenceEmptied, PresenceEntry, PresenceSnapshot, PresenceStore, PresenceTracker } from "./presence.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Teller } from "./teller.ts";
 import { createTrackerMetrics, type TrackerMetrics } from "./tracker-metrics.ts";
@@ -51,6 +51,7 @@ export class StoreTracker implements PresenceTracker {
   readonly #snapshots: Snapshots;
   readonly #teller: Teller;
   readonly #metrics: TrackerMetrics;
+  readonly #owedListeners = new Set<() => void>();
   readonly #backoff = new Backoff({ firstMs: 100, maxMs: 500 });
   /** Whether the store answered last; undefined before it ever did. */
   #reached: boolean | undefined;
@@ -79,15 +80,8 @@ export class StoreTracker implements PresenceTracker {
       flush: () => this.#flush(),
       settles: () => (this.#reached === true ? this.#ledger.lastChange : "never"),
     });
-    store.onEmptied((why) => {
-      this.#log.warn(
-        { why, held: this.#ledger.held },
-        "presence store holds nothing of this gateway: sending all again",
-      );
-      this.#ledger.emptied(why);
-      this.#snapshots.interrupted();
-      if (why === "restarted") this.#snapshots.incompleteFor(RECOVERY_MS);
-    });
+    store.onEmptied((why) => this.#emptied(why));
+    store.onFound?.(() => void this.#renew());
     void this.#renew();
     this.#scheduleReap();
   }
@@ -106,6 +100,14 @@ export class StoreTracker implements PresenceTracker {
     return this.#snapshots.take({ topicId, limit, cursor });
   }
 
+  onListsOwed(listener: () => void): void {
+    this.#owedListeners.add(listener);
+  }
+
+  whole(topicId: string, limit: number): Promise<PresenceSnapshot> {
+    return this.#snapshots.whole({ topicId, limit, cursor: undefined });
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -118,6 +120,14 @@ export class StoreTracker implements PresenceTracker {
     if (this.#reached === true) await this.#store.renewLease(this.#incarnation, 0).catch(() => {});
     this.#teller.close();
     await this.#store.close();
+  }
+
+  #emptied(why: PresenceEmptied): void {
+    this.#log.warn({ why, held: this.#ledger.held }, "presence store holds nothing of this gateway: sending all again");
+    this.#ledger.emptied(why);
+    this.#snapshots.interrupted();
+    if (why === "restarted") this.#snapshots.incompleteFor(RECOVERY_MS);
+    for (const listener of this.#owedListeners) listener();
   }
 
   #gather(): void {
@@ -158,6 +168,7 @@ export class StoreTracker implements PresenceTracker {
   }
 
   #renew(): Promise<void> {
+    if (this.#closing !== undefined) return Promise.resolve();
     this.#renewing?.cancel();
     this.#renewal ??= this.#renewOnce().finally(() => {
       this.#renewal = undefined;

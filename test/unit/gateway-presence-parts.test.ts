@@ -84,7 +84,7 @@ test("a connection that becomes another user's is a leave and a join", () => {
   expect(told).toEqual(["leave anonymous:g-alice-1", "join alice"]);
 });
 
-test("a store that came back empty is sent what was there as such, and then who left meanwhile", () => {
+test("a store that came back empty is sent who was there as such, and nothing of who left", () => {
   const ledger = new Ledger();
   for (const user of ["alice", "bob"]) ledger.join(entryOf(user));
   const first = ledger.nextBatch();
@@ -94,9 +94,8 @@ test("a store that came back empty is sent what was there as such, and then who 
   ledger.emptied("restarted");
   const again = ledger.nextBatch();
   const told = again?.operations.map(({ kind, entry, resent }) => `${kind} ${entry.userId} ${resent === true}`);
-  expect(told?.sort()).toEqual(["join alice true", "join bob true", "join carol false"]);
-  if (again !== undefined) ledger.applied(again);
-  expect(ledger.nextBatch()?.operations).toEqual([{ kind: "leave", entry: entryOf("bob") }]);
+  expect(told?.sort()).toEqual(["join alice true", "join carol false"]);
+  expect(ledger.held).toBe(2);
 });
 
 test("after a lease that ran out everything is new, and who left meanwhile is forgotten", () => {

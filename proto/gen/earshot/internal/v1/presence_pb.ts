@@ -88,7 +88,7 @@ export type PresenceOperation = Message<"earshot.internal.v1.PresenceOperation">
   subscribedAtMs: bigint;
 
   /**
-   * A join that the store had taken before it was started anew: others have been told of it already.
+   * A join of a subscription that the store held before it was started anew: others were told of it then.
    *
    * @generated from field: bool resent = 8;
    */

@@ -1,0 +1,56 @@
+// Owns: telling those who watch a topic the whole list of its members once more, when changes may have passed them by: the
+// store came back empty, or what a router carried was lost. One frame a topic for all who watch it here, in its turn among
+// the topic's messages. Whoever subscribes meanwhile gets a list of their own (sessions/introductions.ts).
+// Elsewhere: when such a list can be had, and how fast (fresh-lists.ts).
+
+import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
+import type { FanOut } from "../fanout/fan-out.ts";
+import { Flight, type GrpcEncoder } from "../fanout/flight.ts";
+import type { LocalTopic } from "../fanout/local-topic.ts";
+import type { LocalTopics } from "../fanout/local-topics.ts";
+import { presenceFrame } from "./frames.ts";
+import type { PresenceTracker } from "./presence.ts";
+
+export interface WholeListsOptions {
+  readonly presence: PresenceTracker;
+  readonly topics: LocalTopics;
+  readonly fanOut: FanOut;
+  readonly encodeGrpc: GrpcEncoder;
+  /** Subscriptions of a topic in the fleet. */
+  readonly totalOf: (topic: LocalTopic) => number;
+}
+
+export class WholeLists {
+  readonly #options: WholeListsOptions;
+  readonly #owed = new Set<LocalTopic>();
+
+  constructor(options: WholeListsOptions) {
+    this.#options = options;
+    options.presence.onListsOwed?.(() => {
+      for (const topic of options.topics.all()) this.owe(topic);
+    });
+  }
+
+  /** Changes of a topic may be lost: those who watch it are told the whole list when it can be had. */
+  owe(topic: LocalTopic): void {
+    const { presence } = this.#options;
+    if (!isWatched(topic) || this.#owed.has(topic)) return;
+    this.#owed.add(topic);
+    void presence.whole?.(topic.id, PRESENCE_PAGE_MAX).then((snapshot) => {
+      this.#owed.delete(topic);
+      if (!topic.forgotten && isWatched(topic)) this.#tell(topic, snapshot);
+    });
+  }
+
+  #tell(topic: LocalTopic, snapshot: Parameters<typeof presenceFrame>[2]): void {
+    const { fanOut, encodeGrpc, totalOf } = this.#options;
+    const flight = new Flight(encodeGrpc, "presence");
+    flight.add(Buffer.from(presenceFrame(topic.id, totalOf(topic), snapshot)));
+    fanOut.put(topic, flight);
+    fanOut.run();
+  }
+}
+
+function isWatched(topic: LocalTopic): boolean {
+  return topic.presenceInterested > 0 && topic.topic.policy.presence === "Members";
+}
