@@ -1,7 +1,7 @@
 // Owns: the log files of the processes. Each start of the supervisor empties them; the processes append by themselves,
 // and a file beyond its limit is copied to `<name>.log.1` and emptied. Elsewhere: what stands in a log.
 
-import { closeSync, copyFileSync, fstatSync, ftruncateSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, copyFileSync, fstatSync, ftruncateSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { SYSTEM_CLOCK, type Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -42,8 +42,17 @@ export class Logs implements Component {
   turnOver(): void {
     for (const [name, descriptor] of this.#descriptors) {
       if (fstatSync(descriptor).size <= this.#bytesMax) continue;
-      copyFileSync(this.pathOf(name), `${this.pathOf(name)}.1`);
+      this.#keepOne(name);
       ftruncateSync(descriptor);
+    }
+  }
+
+  /** What cannot be kept (a full disk, a folder that is gone) is let go of: the limit holds, the processes run on. */
+  #keepOne(name: string): void {
+    try {
+      copyFileSync(this.pathOf(name), `${this.pathOf(name)}.1`);
+    } catch {
+      rmSync(`${this.pathOf(name)}.1`, { force: true });
     }
   }
 

@@ -133,6 +133,9 @@ describe("a log", () => {
     writeSync(descriptor, "b");
     expect(readFileSync(`${logs.pathOf("router-0")}.1`, "utf8")).toBe("0123456789a");
     expect(readFileSync(logs.pathOf("router-0"), "utf8")).toBe("b");
+    rmSync(join(folder, "logs"), { recursive: true });
+    writeSync(descriptor, "and its folder is gone");
+    logs.turnOver();
     await logs.close();
     await logs.close();
   });
