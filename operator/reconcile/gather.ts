@@ -83,13 +83,15 @@ export class Gatherer {
     };
   }
 
-  /** Whether every connected process but one has acked a map of `epoch` or later, or was given up on. */
+  /** Whether every gateway and every router but one has acked a map of `epoch` or later, or was given up on. */
   ackedByAll(epoch: number, except: string): boolean {
-    for (const state of this.#options.processes.all()) {
-      if (state.role === "presence" || !state.connected || state.incarnation === except) continue;
-      if (Math.max(state.ackedEpoch, this.#overdueEpoch(state.connectedChangedMs)) < epoch) return false;
-    }
-    return true;
+    const routers = this.#options.processes
+      .connected("router")
+      .filter(({ incarnation }) => incarnation !== except)
+      .map((state) => ({ state, sinceMs: state.connectedChangedMs }));
+    return [...this.#countedGateways(), ...routers].every(
+      ({ state, sinceMs }) => Math.max(state?.ackedEpoch ?? 0, this.#overdueEpoch(sinceMs)) >= epoch,
+    );
   }
 
   #observeRouter(router: Router, ready: ReadonlySet<string>, gateways: readonly CountedGateway[]): ObservedRouter {
@@ -105,9 +107,16 @@ export class Gatherer {
       ready: (state?.ready ?? false) && !shutOut,
       draining: state?.draining ?? false,
       endpoint: ready.has(incarnation) ? "ready" : "gone",
-      cutOff: dead > 0 && dead > gateways.filter((gateway) => gateway.state?.connected === true).length / 2,
+      cutOff: dead > this.#livingGateways() / 2,
       linked: sights.some((sight) => sight?.alive === true),
     };
+  }
+
+  /** Gateways that are connected, or that the machine says live: those say nothing of links, and so nothing against any. */
+  #livingGateways(): number {
+    const living = new Set(this.#gatewaySeenMs.keys());
+    for (const { incarnation } of this.#options.processes.connected("gateway")) living.add(incarnation);
+    return living.size;
   }
 
   #seeGateways(): void {

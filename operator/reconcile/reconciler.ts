@@ -246,13 +246,16 @@ export class Reconciler implements Component {
   /** A draining router is released when every process has acked a map without it. */
   #releaseDrained(): void {
     const { processes, release } = this.#options;
-    const mapped = new Set(this.#previous?.map.routers.map((router) => router.incarnation));
+    const map = this.#previous?.map;
+    const mapped = new Set(map?.routers.map((router) => router.incarnation));
     for (const incarnation of this.#droppedAt.keys()) {
       if (processes.get(incarnation) === undefined) this.#droppedAt.delete(incarnation);
     }
     for (const { incarnation, draining } of processes.connected("router")) {
       if (!draining || mapped.has(incarnation)) continue;
-      if (this.#gatherer.ackedByAll(this.#droppedAt.get(incarnation) ?? 0, incarnation)) release(incarnation);
+      // An operator before this one has dropped it, by this map at the latest.
+      const epoch = this.#droppedAt.get(incarnation) ?? map?.epoch ?? 0;
+      if (this.#gatherer.ackedByAll(epoch, incarnation)) release(incarnation);
     }
   }
 }

@@ -150,6 +150,24 @@ test("a router that drains hands over at once and is released when everybody ack
   expect([b.released, c.released]).toEqual([false, false]);
 });
 
+test("an operator that is new waits for the acks of a drained router's last map as the one before did", async () => {
+  const fleet = await startOperator();
+  const gateway = await join(fleet, "gateway", "gateway-0");
+  const [a, b] = [await join(fleet, "router", "router-0"), await join(fleet, "router", "router-1")];
+  await until(() => names(gateway.map) === "router-0,router-1", "both are in the map");
+  gateway.acks = false;
+  a.report({ draining: true });
+  await until(() => names(gateway.map) === "router-1", "the map is without it");
+  fleet.kill("operator-0");
+  await fleet.ended("operator-0");
+  await fleet.start("operator-0");
+  for (const member of [b, gateway, a]) await member.connect();
+  a.report({ draining: true });
+  await holds(() => !a.released, "it is not released", 600);
+  gateway.ack(gateway.map?.epoch ?? 0);
+  await until(() => a.released, "it may go");
+});
+
 test("routers that all drain go on until somebody takes over", async () => {
   const fleet = await startOperator();
   const gateway = await join(fleet, "gateway", "gateway-0");

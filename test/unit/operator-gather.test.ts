@@ -104,6 +104,26 @@ test("a link counts as dead when most gateways have seen it dead for 3 s", () =>
   expect(cutOff()).toBe(false);
 });
 
+test("gateways that live and say nothing are no vote against a router, however few are left to speak", () => {
+  for (const gateway of ["g1", "g2", "g3"]) connect("gateway", gateway);
+  connect("router", "r1");
+  for (const gateway of ["g2", "g3"]) reportLink(gateway, "r1", true);
+  reportLink("g1", "r1", false);
+  clock.advance(3_000);
+  for (const gateway of ["g2", "g3"]) processes.closed(gateway);
+  const cutOff = (): boolean | undefined => gatherer.gather(undefined).routers[0]?.cutOff;
+  expect(cutOff()).toBe(false);
+  clock.advance(60_000);
+  expect(cutOff()).toBe(false);
+  for (const gateway of ["g2", "g3"]) listed.delete(gateway);
+  expect(cutOff()).toBe(true);
+});
+
+test("without any gateway no link is dead", () => {
+  connect("router", "r1");
+  expect(gatherer.gather(undefined).routers[0]?.cutOff).toBe(false);
+});
+
 test("a router that was shut out is not ready for a while, longer each time", () => {
   connect("router", "r1");
   const ready = (): boolean | undefined => gatherer.gather(undefined).routers[0]?.ready;
@@ -151,6 +171,20 @@ test("everybody has acked when every connected process has, the one that asks le
   processes.opened(create(HelloSchema, { incarnation: "p1", name: "p1", role: Role.PRESENCE }), "presence");
   expect(gatherer.ackedByAll(10, "r2")).toBe(true);
   clock.advance(5_000);
+  expect(gatherer.ackedByAll(10, "r1")).toBe(true);
+});
+
+test("a gateway that lives and has not come to a new operator yet has not acked, for 5 s", () => {
+  connect("router", "r1");
+  listed.set("g1", "gateway");
+  gatherer.gather(undefined);
+  gatherer.published(10);
+  expect(gatherer.ackedByAll(10, "r1")).toBe(false);
+  clock.advance(5_000);
+  expect(gatherer.ackedByAll(10, "r1")).toBe(true);
+  connect("gateway", "g1");
+  expect(gatherer.ackedByAll(10, "r1")).toBe(false);
+  processes.acked("g1", 10n);
   expect(gatherer.ackedByAll(10, "r1")).toBe(true);
 });
 
