@@ -54,6 +54,7 @@ export class LocalGateway {
   readonly ackedEpochs: number[] = [];
   readonly routers: ScriptedLinkRouter[] = [];
   readonly config: Config;
+  readonly edge: Edge;
   readonly gateway: Gateway;
   readonly #closers: (() => Promise<void>)[] = [];
   #ports: Partial<Record<"http" | "grpc", number>> = {};
@@ -66,6 +67,7 @@ export class LocalGateway {
     const log = createLog("silent", {});
     const fleet = fleetOf(topics, map);
     const edge = createEdge({ config: this.config, fleet, placer, log, registry, clock: SYSTEM_CLOCK });
+    this.edge = edge;
     this.gateway = createGateway({
       config: this.config,
       self: { incarnation: "gatewayabcde", name: "gateway-0", node: "", zone: "" },
