@@ -3,6 +3,7 @@
 
 import { createEdge } from "#core/edge/create-edge.ts";
 import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
+import type { Edge } from "#core/edge/edge.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { loadConfig } from "#core/runtime/config.ts";
