@@ -8,6 +8,7 @@ import type { Edge } from "#core/edge/edge.ts";
 import type { Fleet } from "#core/fleet/fleet.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import type { Server } from "#core/runtime/grpc.ts";
+import type { GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import type { Config } from "#core/runtime/settings.ts";

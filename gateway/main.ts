@@ -9,7 +9,6 @@ import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { ConfigError, loadConfig } from "#core/runtime/config.ts";
-import type { Server } from "#core/runtime/grpc.ts";
 import { newIncarnation } from "#core/runtime/incarnation.ts";
 import { Lifecycle } from "#core/runtime/lifecycle.ts";
 import { createLog, type Log } from "#core/runtime/log.ts";
@@ -125,7 +124,7 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
   lifecycle.own("http", { close: () => http.close() });
   const connections = lifecycle.own("connections", new HttpConnections(http.server, clock));
   gateway.webSockets.attach(http.server);
-  const extra = { services: [SubscriberService], bind: (server: Server) => gateway.bindSubscriber(server) };
+  const extra = { services: [SubscriberService], bind: gateway.bindSubscriber };
   const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, extra }));
   return { http: http.server, grpc, connections };
 }
@@ -137,7 +136,7 @@ async function openPorts(
   { http, grpc, connections }: Doors,
   lifecycle: Lifecycle,
 ): Promise<PublicPorts["ports"]> {
-  const ports = await PublicPorts.open({ config, http, grpc: grpc.injector(), platform: process.platform });
+  const ports = await PublicPorts.open({ config, http, grpc: grpc.connections, platform: process.platform });
   lifecycle.own("sessions", {
     drain: async (deadlineMs) => {
       const endsAtMs = clock.monotonic() + deadlineMs;

@@ -3,7 +3,8 @@
 
 import type { DescService } from "@bufbuild/protobuf";
 import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
-import { type ConnectionInjector, createGrpcServer, injectorOf, listenGrpc, type Server } from "../runtime/grpc.ts";
+import { createGrpcServer, listenGrpc, type Server } from "../runtime/grpc.ts";
+import { GrpcConnections } from "../runtime/grpc-connections.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Registry, readGauge } from "../runtime/metrics.ts";
@@ -30,14 +31,17 @@ export interface PublicGrpcOptions {
   readonly registry?: Registry;
   readonly clock?: Clock;
   /** Further services: `bind` adds their handlers, the descriptors go into health and reflection. */
-  readonly extra?: { readonly services: readonly DescService[]; bind(server: Server): void };
+  readonly extra?: {
+    readonly services: readonly DescService[];
+    bind(server: Server, connections: GrpcConnections): void;
+  };
 }
 
 export interface PublicGrpc extends Component {
   /** Listens on `host:port` (0: any free one); resolves with the port. */
   listen(host: string, port: number): Promise<number>;
   /** Takes connections that were accepted elsewhere. */
-  injector(): ConnectionInjector;
+  readonly connections: GrpcConnections;
   drain(deadlineMs: number): Promise<void>;
 }
 
@@ -47,14 +51,18 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   const server = createGrpcServer({
     maxReceiveBytes: RECEIVE_BYTES_MAX,
     maxConcurrentCalls: CALLS_PER_CONNECTION_MAX,
+    // What a gateway adds are streams that outlive a GOAWAY.
+    pings: extra === undefined,
   });
+  const connections = new GrpcConnections(server);
+  let draining = false;
   const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
   if (registry !== undefined) observe(registry, streams, health);
   const reflection = new GrpcReflection();
-  bindPublisherService(server, { edge, clock, log, streams });
+  bindPublisherService(server, { edge, clock, log, streams, draining: () => draining });
   bindTopicService(server, edge);
-  extra?.bind(server);
+  extra?.bind(server, connections);
   for (const service of [PublisherService, TopicService, ...(extra?.services ?? [])]) {
     health.add(service.typeName);
     reflection.add(service);
@@ -64,18 +72,25 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   reflection.bind(server);
   return {
     listen: (host, port) => listenGrpc(server, host, port),
-    injector: () => injectorOf(server),
-    async drain() {
+    connections,
+    async drain(deadlineMs) {
+      draining = true;
       health.setServing(false);
       for (const stream of streams) stream.drain();
-      await shutDown(server, () => {
-        health.end();
-        reflection.end();
+      const gone = connections.drain(deadlineMs);
+      // Streams that would stay for ever.
+      health.end();
+      reflection.end();
+      await gone;
+      await new Promise<void>((resolve) => {
+        // An error here says that it was shut down before.
+        server.tryShutdown(() => resolve());
       });
     },
     async close() {
       health.end();
       reflection.end();
+      await connections.close();
       server.forceShutdown();
     },
   };
@@ -96,14 +111,4 @@ function observe(registry: Registry, streams: ReadonlySet<PublishStream>, health
   });
   const watches = `Health watches that are open, ${HEALTH_WATCHES_MAX} at most; one more is refused.`;
   readGauge(registry, "earshot_grpc_health_watches", watches, () => health.watches);
-}
-
-/** Sends GOAWAY and waits for the calls under way; `endTools` then lets go of streams that would stay for ever. */
-async function shutDown(server: Server, endTools: () => void): Promise<void> {
-  const done = new Promise<void>((resolve) => {
-    // An error here says that it was shut down before.
-    server.tryShutdown(() => resolve());
-  });
-  endTools();
-  await done;
 }

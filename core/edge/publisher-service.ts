@@ -25,6 +25,7 @@ export interface PublisherContext {
   readonly log: Log;
   /** Streams that are open, so that a draining server can end them. */
   readonly streams: Set<PublishStream>;
+  readonly draining: () => boolean;
 }
 
 export function bindPublisherService(server: Server, context: PublisherContext): void {
@@ -75,9 +76,10 @@ function inputOrError(request: PublishRequest, index: number): PublishInput | Ea
   }
 }
 
-async function openStream(call: PublishCall, { edge, clock, log, streams }: PublisherContext): Promise<void> {
+async function openStream(call: PublishCall, { edge, clock, log, streams, draining }: PublisherContext): Promise<void> {
   const caller = await admitCaller(edge, { metadata: call.metadata, peer: call.getPeer() });
   if (call.cancelled) return;
   const stream = new PublishStream(call, { edge, caller, clock, log, onOver: () => streams.delete(stream) });
   streams.add(stream);
+  if (draining()) stream.drain();
 }

@@ -178,19 +178,25 @@ const CLIENT_OPTIONS: grpc.ChannelOptions = {
   "grpc.service_config_disable_resolution": 1,
 };
 
+/** grpc-js takes this for no keepalive at all. */
+const NEVER_MS = 2 ** 31 - 1;
+
 export interface GrpcServerOptions {
   /** What every call must carry as `authorization: Bearer <secret>`; undefined: open to all (the public port). */
   readonly peerSecret?: string | undefined;
   readonly maxReceiveBytes?: number;
   /** Calls of one connection at the same time; HTTP/2 makes more wait. */
   readonly maxConcurrentCalls?: number;
+  /** Whether clients are asked for signs of life. Default: true. False where grpc-connections.ts takes them. */
+  readonly pings?: boolean;
 }
 
 /** A server without services and ports. */
 export function createGrpcServer(options: GrpcServerOptions = {}): grpc.Server {
-  const { peerSecret, maxReceiveBytes, maxConcurrentCalls } = options;
+  const { peerSecret, maxReceiveBytes, maxConcurrentCalls, pings = true } = options;
   return new grpc.Server({
     ...COMMON_OPTIONS,
+    ...(pings ? {} : { "grpc.keepalive_time_ms": NEVER_MS }),
     ...(maxReceiveBytes === undefined ? {} : { "grpc.max_receive_message_length": maxReceiveBytes }),
     ...(maxConcurrentCalls === undefined ? {} : { "grpc.max_concurrent_streams": maxConcurrentCalls }),
     ...(peerSecret === undefined ? {} : { interceptors: [requirePeerSecret(peerSecret)] }),

@@ -4,7 +4,9 @@
 import type { Caller, Edge } from "#core/edge/edge.ts";
 import { addressOf, admitCaller } from "#core/edge/grpc-caller.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
+import type { Timer } from "#core/runtime/clock.ts";
 import { bindService, type Server, type ServerWritableStream, toStatus } from "#core/runtime/grpc.ts";
+import type { GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import type { Log } from "#core/runtime/log.ts";
 import { type SubscribeRequest, type SubscribeResponse, SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { GRPC } from "../fanout/encoding.ts";
@@ -13,6 +15,7 @@ import type { OutboxSocket } from "../sessions/outbox.ts";
 import type { Session, SessionEnd, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Subscribing } from "../sessions/subscribing.ts";
+import type { Wheel } from "../sessions/wheel.ts";
 
 export interface SubscriberDeps {
   readonly edge: Pick<Edge, "authenticate" | "admitCall" | "authorize">;
@@ -20,6 +23,8 @@ export interface SubscriberDeps {
   readonly subscribing: Subscribing;
   readonly admission: Admission;
   readonly subscriptionsMax: number;
+  readonly connections: Pick<GrpcConnections, "hold" | "leave">;
+  readonly wheel: Wheel;
   readonly log: Log;
 }
 
@@ -46,7 +51,7 @@ async function subscribe(deps: SubscriberDeps, call: Call): Promise<void> {
     admission.leave(address);
     throw error;
   });
-  const { session } = new GrpcStream(call, sessions, address);
+  const { session } = new GrpcStream(call, deps, address);
   if (call.cancelled) {
     session.gone();
     return;
@@ -91,25 +96,45 @@ class GrpcStream implements Transport {
   readonly encoding = GRPC;
   readonly socket: OutboxSocket;
   readonly session: Session;
-  /** HTTP/2 keepalive finds out who is gone; nothing is said for it. */
+  /** TCP finds out who is gone; nothing is said for it. */
   readonly pingIntervalMs = 0;
   readonly #call: Call;
+  readonly #deps: SubscriberDeps;
+  #release: (() => void) | undefined;
+  #moving: Timer | undefined;
 
-  constructor(call: Call, sessions: Sessions, address: string) {
+  constructor(call: Call, deps: SubscriberDeps, address: string) {
     this.#call = call;
+    this.#deps = deps;
+    this.#release = deps.connections.hold(call.getPeer());
     this.socket = new GrpcSocket(call);
-    this.session = sessions.enter(this, address);
-    call.on("cancelled", () => this.session.gone());
-    call.on("close", () => this.session.gone());
-    call.on("error", () => this.session.gone());
+    this.session = deps.sessions.enter(this, address);
+    for (const over of ["cancelled", "error", "close"]) call.once(over, () => this.#over());
+  }
+
+  /** Its next call is made on a new connection, which is another gateway's, once this one was told to go. */
+  moving(delayMs: number): void {
+    const { connections, wheel } = this.#deps;
+    this.#moving = wheel.after(delayMs - TELL_BEFORE_MS, () => connections.leave(this.#call.getPeer()));
   }
 
   end({ code, message }: SessionEnd): void {
     const error = errorOf(code, message);
     if (error === undefined) this.#call.end();
     else this.#call.emit("error", toStatus(error));
+    this.#over();
+  }
+
+  #over(): void {
+    this.#moving?.cancel();
+    this.#release?.();
+    this.#release = undefined;
+    this.session.gone();
   }
 }
+
+/** Milliseconds by which a connection is told to go before its client opens the next stream. */
+const TELL_BEFORE_MS = 250;
 
 /** What the end of a session is in gRPC: a status, or the plain end after a `reconnect` event. */
 function errorOf(code: SessionEnd["code"], message: string | undefined): EarshotError | undefined {

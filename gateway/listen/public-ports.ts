@@ -5,7 +5,7 @@ import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { ConfigError } from "#core/runtime/config.ts";
 import { messageOf } from "#core/runtime/errors.ts";
-import type { ConnectionInjector } from "#core/runtime/grpc.ts";
+import type { GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { type DoorName, onHandedConnection } from "#core/runtime/parent.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -14,7 +14,7 @@ import { Listener } from "./listener.ts";
 interface PublicPortsOptions {
   readonly config: Pick<Config, "host" | "port" | "grpcPort" | "portSharing">;
   readonly http: Server;
-  readonly grpc: ConnectionInjector;
+  readonly grpc: Pick<GrpcConnections, "accept">;
   readonly platform: NodeJS.Platform;
 }
 
@@ -33,7 +33,7 @@ export class PublicPorts implements Component {
   static async open({ config, http, grpc, platform }: PublicPortsOptions): Promise<PublicPorts> {
     const accept: Record<DoorName, (socket: Socket) => void> = {
       http: (socket) => http.emit("connection", socket),
-      grpc: (socket) => grpc.injectConnection(socket),
+      grpc: (socket) => grpc.accept(socket),
     };
     if (config.portSharing === "handoff") {
       let open = true;

@@ -32,6 +32,8 @@ export interface Transport {
   readonly pingIntervalMs: number;
   /** Ends the connection in an orderly way; what was written before is sent first. */
   end(end: SessionEnd): void;
+  /** Its client was told to open a new connection after `delayMs`; absent: nothing else is to be done. */
+  moving?(delayMs: number): void;
 }
 
 type SessionState =
@@ -130,6 +132,13 @@ export class Session implements Listener, OutboxOwner {
     const code = closeCodeOf(error.code, otherwise);
     if (code === 1013) this.say({ type: "reconnect", delayMs: comeBackDelayMs(), closesInMs: 0 });
     this.end(code, error.message);
+  }
+
+  /** Tells the client to open a new connection after `delayMs`; this one ends `closesInMs` from now. */
+  move(delayMs: number, closesInMs: number): void {
+    if (this.#state === "ended") return;
+    this.say({ type: "reconnect", delayMs, closesInMs });
+    this.#options.transport.moving?.(delayMs);
   }
 
   end(code: CloseCode, message?: string): void {

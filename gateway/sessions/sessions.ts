@@ -206,7 +206,7 @@ export class Sessions implements Component {
   /** Tells a client to open its new connection after `delayMs`; this one serves `overlapMs` longer. */
   #move(session: Session, delayMs: number, overlapMs: number): void {
     const closesInMs = Math.round(delayMs + overlapMs);
-    session.say({ type: "reconnect", delayMs: Math.round(delayMs), closesInMs });
+    session.move(Math.round(delayMs), closesInMs);
     session.endTimer?.cancel();
     session.endTimer = this.#options.wheel.after(closesInMs, () => session.end(1012));
   }

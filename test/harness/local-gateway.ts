@@ -99,14 +99,14 @@ export class LocalGateway {
       });
       const extra = {
         services: [SubscriberService],
-        bind: (server: Parameters<typeof gateway.bindSubscriber>[0]) => gateway.bindSubscriber(server),
+        bind: gateway.bindSubscriber,
       };
       const grpc = createPublicGrpcServer({ edge, log, registry, extra });
       gateway.webSockets.attach(http.server);
       const ports = await PublicPorts.open({
         config: this.config,
         http: http.server,
-        grpc: grpc.injector(),
+        grpc: grpc.connections,
         platform: process.platform,
       });
       this.#ports = ports.ports;

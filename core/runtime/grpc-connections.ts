@@ -1,0 +1,86 @@
+// Owns: connections of a gRPC server that were accepted elsewhere, each of which can be told by itself to go (GOAWAY):
+// its client makes further calls on a new connection and ends those under way here. A connection that carries a stream
+// which shall outlive that word is held meanwhile: neither side's HTTP/2 session answers keepalive once it was told
+// (grpc-js 1.14 on Node 24 then drops it), so whoever pings would lose the stream. For the same reason the server pings
+// nobody here; TCP finds out who is gone.
+
+import type { Socket } from "node:net";
+import { type ConnectionInjector, injectorOf, type Server } from "./grpc.ts";
+import type { Component } from "./lifecycle.ts";
+
+/** Milliseconds of silence after which TCP asks whether the other side is there; ten seconds later it is not. */
+const TCP_KEEPALIVE_MS = 30_000;
+
+interface Connection {
+  /** One a connection: an injector lets go of all its connections at once. */
+  readonly injector: ConnectionInjector;
+  held: number;
+}
+
+export class GrpcConnections implements Component {
+  readonly #server: Server;
+  /** By `host:port` of the client, as its calls name it. */
+  readonly #byPeer = new Map<string, Connection>();
+  #draining = false;
+  #emptied: (() => void) | undefined;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  get size(): number {
+    return this.#byPeer.size;
+  }
+
+  accept(socket: Socket): void {
+    const peer = `${socket.remoteAddress}:${socket.remotePort}`;
+    const injector = injectorOf(this.#server);
+    const connection = { injector, held: 0 };
+    this.#byPeer.set(peer, connection);
+    socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    socket.once("close", () => {
+      injector.destroy();
+      if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
+      if (this.#byPeer.size === 0) this.#emptied?.();
+    });
+    injector.injectConnection(socket);
+    if (this.#draining) injector.destroy();
+  }
+
+  /** Keeps a connection from being told to go by `drain`, until the returned function is called (once). */
+  hold(peer: string): () => void {
+    const connection = this.#byPeer.get(peer);
+    if (connection === undefined) return () => undefined;
+    connection.held += 1;
+    return () => {
+      connection.held -= 1;
+      if (connection.held === 0 && this.#draining) connection.injector.destroy();
+    };
+  }
+
+  /** Tells one connection to go, held or not. */
+  leave(peer: string): void {
+    this.#byPeer.get(peer)?.injector.destroy();
+  }
+
+  /** Tells every connection to go, as soon as it is not held; resolves when all are gone. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    for (const { injector, held } of this.#byPeer.values()) if (held === 0) injector.destroy();
+    if (this.#byPeer.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#emptied = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** The server ends what is left. */
+  close(): Promise<void> {
+    this.#draining = true;
+    for (const { injector } of this.#byPeer.values()) injector.destroy();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,106 @@
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { type AddressInfo, createServer } from "node:net";
+import { create } from "@bufbuild/protobuf";
+import { afterEach, expect, test } from "vitest";
+import { bindService, createGrpcServer, GrpcClient, type ServerWritableStream } from "#core/runtime/grpc.ts";
+import { GrpcConnections } from "#core/runtime/grpc-connections.ts";
+import {
+  type SubscribeRequest,
+  SubscribeRequestSchema,
+  type SubscribeResponse,
+  SubscribeResponseSchema,
+  SubscriberService,
+} from "#proto/earshot/v1/subscriber_pb.ts";
+import { holds } from "../harness/holds.ts";
+import { until } from "../harness/until.ts";
+
+type Call = ServerWritableStream<SubscribeRequest, SubscribeResponse | Uint8Array>;
+
+const closers: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close();
+});
+
+/** A server whose streams stay open until a test ends them. */
+async function serve() {
+  const server = createGrpcServer({ pings: false });
+  const connections = new GrpcConnections(server);
+  const calls: Call[] = [];
+  bindService(server, SubscriberService, {
+    subscribe: (call) => {
+      calls.push(call);
+      call.write(create(SubscribeResponseSchema));
+    },
+  });
+  const listener = createServer((socket) => connections.accept(socket)).listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address() as AddressInfo;
+  closers.push(
+    () => listener.close(),
+    async () => {
+      await connections.close();
+      server.forceShutdown();
+    },
+  );
+  const stream = async () => {
+    const client = new GrpcClient(`127.0.0.1:${port}`);
+    closers.push(() => client.close());
+    const open = () => client.serverStream(SubscriberService.method.subscribe, create(SubscribeRequestSchema));
+    const heard = open();
+    let status: number | undefined;
+    heard.on("data", () => undefined);
+    heard.on("error", () => undefined);
+    heard.on("status", ({ code }: { code: number }) => {
+      status = code;
+    });
+    const before = calls.length;
+    await until(() => calls.length === before + 1, "the stream is open");
+    return { call: calls.at(-1) as Call, status: () => status, again: open };
+  };
+  return { connections, stream, calls, port };
+}
+
+test("a connection that was told to go serves its stream to the end, and further calls come on a new one", async () => {
+  const { connections, stream, calls } = await serve();
+  const one = await stream();
+  connections.leave(one.call.getPeer());
+  await holds(() => one.status() === undefined, "it is served on", 100);
+  one.again().on("error", () => undefined);
+  await until(() => calls.length === 2, "the next call comes");
+  expect(calls[1]?.getPeer()).not.toBe(one.call.getPeer());
+  expect(connections.size).toBe(2);
+  one.call.end();
+  await until(() => one.status() === 0 && connections.size === 1, "it ends well, and its connection with it");
+});
+
+test("a drain tells those that are held only when they are let go, and is over when all are gone", async () => {
+  const { connections, stream } = await serve();
+  const [free, held] = [await stream(), await stream()];
+  const release = connections.hold(held.call.getPeer());
+  let drained = false;
+  const draining = connections.drain(10_000).then(() => {
+    drained = true;
+  });
+  free.call.end();
+  await until(() => free.status() === 0 && connections.size === 1, "the free one is gone");
+  // Longer than the client's keepalive, which no connection outlives that was told to go.
+  await holds(() => held.status() === undefined && !drained, "the held one is served on", 3_800);
+  held.call.end();
+  release();
+  await draining;
+  expect([held.status(), connections.size]).toEqual([0, 0]);
+});
+
+test("a drain ends with its deadline, and a connection that comes later is told to go at once", async () => {
+  const { connections, stream, port } = await serve();
+  const held = await stream();
+  connections.hold(held.call.getPeer());
+  await connections.drain(50);
+  expect(connections.size).toBe(1);
+  const late = connectHttp2(`http://127.0.0.1:${port}`);
+  await once(late, "goaway");
+  await until(() => connections.size === 1, "it is gone");
+  connections.hold("127.0.0.1:1")();
+  connections.leave("127.0.0.1:1");
+});
