@@ -71,7 +71,9 @@ export class HttpConnections implements Component {
     const nowMs = this.#clock.monotonic();
     for (const socket of this.#open) {
       const known = quiet.get(socket);
-      if (isAnswering(socket) || known === undefined || known.bytes !== socket.bytesRead) {
+      if (isAnswering(socket)) {
+        quiet.delete(socket);
+      } else if (known === undefined || known.bytes !== socket.bytesRead) {
         quiet.set(socket, { bytes: socket.bytesRead, sinceMs: nowMs });
       } else if (nowMs - known.sinceMs >= QUIET_MS) {
         socket.end();
