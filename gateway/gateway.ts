@@ -26,7 +26,6 @@ import { Admission } from "./sessions/admission.ts";
 import { Pings } from "./sessions/pings.ts";
 import { Rights } from "./sessions/rights.ts";
 import { Sessions } from "./sessions/sessions.ts";
-import { totalOf } from "./sessions/standing.ts";
 import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
@@ -99,14 +98,17 @@ function createCore(options: GatewayOptions) {
       failedOver: (topic) => tellGap(topic, "router_failover", undefined),
     },
     ackEpoch: options.ackEpoch,
-    linksChanged: options.linksChanged,
+    linksChanged: () => {
+      options.linksChanged();
+      wholeLists.linksChanged();
+    },
   });
   const wholeLists = new WholeLists({
     presence,
     topics,
     fanOut,
     encodeGrpc: encodeGrpcEnvelope,
-    totalOf: (topic) => totalOf(topic, upstream),
+    upstream,
   });
   const subscriptionsMax = config.subscriptionsPerConnection;
   const subscribing = new Subscribing({ edge, topics, upstream, fanOut, presence, clock, metrics, subscriptionsMax });

@@ -8,6 +8,8 @@ import type { FanOut } from "../fanout/fan-out.ts";
 import { Flight, type GrpcEncoder } from "../fanout/flight.ts";
 import type { LocalTopic } from "../fanout/local-topic.ts";
 import type { LocalTopics } from "../fanout/local-topics.ts";
+import { type Standing, totalOf } from "../sessions/standing.ts";
+import type { Upstream } from "../upstream/upstream.ts";
 import { presenceFrame } from "./frames.ts";
 import type { PresenceTracker } from "./presence.ts";
 
@@ -16,19 +18,32 @@ export interface WholeListsOptions {
   readonly topics: LocalTopics;
   readonly fanOut: FanOut;
   readonly encodeGrpc: GrpcEncoder;
-  /** Subscriptions of a topic in the fleet. */
-  readonly totalOf: (topic: LocalTopic) => number;
+  readonly upstream: Standing & Pick<Upstream, "linkReports">;
 }
 
 export class WholeLists {
   readonly #options: WholeListsOptions;
   readonly #owed = new Set<LocalTopic>();
+  /** Incarnations of routers whose links live. */
+  #alive = new Set<string>();
 
   constructor(options: WholeListsOptions) {
     this.#options = options;
     options.presence.onListsOwed?.(() => {
       for (const topic of options.topics.all()) this.owe(topic);
     });
+  }
+
+  /** A router that is gone may have had changes to tell: it gathers them for a second. */
+  linksChanged(): void {
+    const { topics, upstream } = this.#options;
+    const alive = upstream.linkReports().flatMap((link) => (link.alive ? [link.routerIncarnation] : []));
+    const gone = [...this.#alive].filter((incarnation) => !alive.includes(incarnation));
+    this.#alive = new Set(alive);
+    if (gone.length === 0) return;
+    for (const topic of topics.all()) {
+      if (gone.some((incarnation) => upstream.registrationAt(topic, incarnation) !== undefined)) this.owe(topic);
+    }
   }
 
   /** Changes of a topic may be lost: those who watch it are told the whole list when it can be had. */
@@ -43,9 +58,9 @@ export class WholeLists {
   }
 
   #tell(topic: LocalTopic, snapshot: Parameters<typeof presenceFrame>[2]): void {
-    const { fanOut, encodeGrpc, totalOf } = this.#options;
+    const { fanOut, encodeGrpc, upstream } = this.#options;
     const flight = new Flight(encodeGrpc, "presence");
-    flight.add(Buffer.from(presenceFrame(topic.id, totalOf(topic), snapshot)));
+    flight.add(Buffer.from(presenceFrame(topic.id, totalOf(topic, upstream), snapshot)));
     fanOut.put(topic, flight);
     fanOut.run();
   }

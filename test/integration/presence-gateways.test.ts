@@ -101,6 +101,25 @@ test("users of a gateway that was killed are gone when its lease is, those who a
   await fleet.start("gateway-1");
 });
 
+test("changes that die with their router are made good, also where nobody ever spoke", async () => {
+  const topic = "shop.chat:router";
+  const watcher = new Watcher(await enter("gateway-0", topic, "watcher", "presence=true"));
+  const alice = await enter("gateway-1", topic, "alice");
+  await until(() => watcher.seen === "2: alice,watcher", "alice is seen");
+  const token = signToken({ sub: "root", earshot: { manage: ["*"] } });
+  const { json } = await call(fleet.http("gateway-0"), "GET", `/api/v1/topics/${topic}/route`, { token });
+  const [primary] = json["routers"] as { id: string }[];
+  // The router gathers changes for a second: these are still in it when it dies.
+  await alice.close();
+  const bob = await enter("gateway-1", topic, "bob");
+  fleet.kill(primary?.id ?? "");
+  await until(() => watcher.users.has("bob") && !watcher.users.has("alice"), "what it had to tell is seen");
+  expect(watcher.seen).toBe("2: bob,watcher");
+  await bob.close();
+  await until(() => watcher.seen === "1: watcher", "later changes go through the other router");
+  await fleet.start(primary?.id ?? "");
+});
+
 test("while users come and go and the store dies twice, everybody ends up seeing who is there", {
   timeout: 60_000,
 }, async () => {
