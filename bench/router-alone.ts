@@ -2,7 +2,6 @@
 // publish stream, one gateway out. Run it: npx node bench/router-alone.ts [seconds] [messages a frame] [topics].
 // The router is a real process; its CPU time is read from /proc, so that the client on the other core does not count.
 
-import { readFileSync } from "node:fs";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type ClientStream, GrpcClient } from "#core/runtime/grpc.ts";
 import { LinkService, type RouterFrameSchema, GatewayFrameSchema } from "#proto/earshot/internal/v1/link_pb.ts";
@@ -13,6 +12,7 @@ import {
 } from "#proto/earshot/internal/v1/router_pb.ts";
 import { handTopic, PEER_SECRET, RouterRig } from "../test/harness/router-rig.ts";
 import { until } from "../test/harness/until.ts";
+import { cpuSeconds } from "./cpu.ts";
 
 const [seconds = 5, frameSize = 64, topics = 100] = process.argv.slice(2).map(Number);
 
@@ -21,15 +21,6 @@ const PAYLOAD = Buffer.from(JSON.stringify("x".repeat(126)));
 
 /** Publishes without an answer: what keeps the router busy and no queue long. */
 const UNANSWERED = 8_192;
-
-/** Clock ticks a second of /proc/<pid>/stat (sysconf(_SC_CLK_TCK), 100 on every Linux that Node runs on). */
-const TICKS_PER_SECOND = 100;
-
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
 
 function topicOf(index: number): string {
   return `shop.chat:${index % topics}`;
