@@ -164,6 +164,8 @@ const COMMON_OPTIONS: grpc.ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
   "grpc.max_send_message_length": -1,
+  // Nobody asks for grpc-js's own books of every connection and call.
+  "grpc.enable_channelz": 0,
 };
 
 const CLIENT_OPTIONS: grpc.ChannelOptions = {
