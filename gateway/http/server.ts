@@ -38,12 +38,21 @@ export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
       connectionsCheckingInterval: LATE_CHECK_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
       noDelay: true,
+      shouldUpgradeCallback: asksForWebSocket,
     },
     limitPipelining(handler),
   );
   // node:http begins to look for late requests when it hears that it listens, which nobody else tells it here.
   server.emit("listening");
   return server;
+}
+
+/**
+ * Whether a request is to become a WebSocket. Every other upgrade is passed over and the request answered as it is
+ * (RFC 9110, 7.8): Java's HttpClient and `curl --http2` ask for h2c on each first request.
+ */
+function asksForWebSocket({ headers: { upgrade = "" } }: IncomingMessage): boolean {
+  return upgrade.split(",").some((protocol) => protocol.trim().toLowerCase() === "websocket");
 }
 
 function limitPipelining(handler: FastifyServerFactoryHandler): FastifyServerFactoryHandler {

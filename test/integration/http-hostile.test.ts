@@ -193,6 +193,20 @@ test("the path of WebSockets says what it speaks", async () => {
   expect(JSON.stringify(answer.body)).not.toContain("secret");
 });
 
+test.each([
+  ["h2c", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"],
+  ["another protocol", "Connection: Upgrade\r\nUpgrade: foo/1, bar\r\n"],
+])("a request that would rather speak %s is answered as it is, with its body", async (_what, headers) => {
+  // Whoever serves WebSockets listens for upgrades.
+  door.app.server.on("upgrade", (_request, socket) => socket.destroy());
+  const body = '{"payload":1}';
+  const answer = await send(
+    `POST /api/v1/topics/default.demo/publish HTTP/1.1\r\nhost: x\r\n${headers}content-length: ${body.length}\r\n\r\n${body}`,
+  );
+  expect([answer.status, answer.body["delivered_to"]]).toEqual([200, 3]);
+  expect(door.state.asked.publishes).toHaveLength(1);
+});
+
 test("requests after each other on one connection are answered in order", async () => {
   const raw = dial();
   const one = (id: string): string => `GET /api/v1/topics/${id} HTTP/1.1\r\nhost: x\r\n\r\n`;
