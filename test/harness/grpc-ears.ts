@@ -22,8 +22,13 @@ export class GrpcEars {
   readonly #client: GrpcClient;
   readonly #call: { cancel(): void; pause(): unknown; resume(): unknown };
 
-  constructor(address: string, topicIds: readonly string[], options: { token?: string; presence?: boolean } = {}) {
-    this.#client = new GrpcClient(address, options.token);
+  /** `at` is `host:port`, or a client whose connection other streams share. */
+  constructor(
+    at: string | GrpcClient,
+    topicIds: readonly string[],
+    options: { token?: string; presence?: boolean } = {},
+  ) {
+    this.#client = typeof at === "string" ? new GrpcClient(at, options.token) : at;
     const request = create(SubscribeRequestSchema, { topicIds: [...topicIds], presence: options.presence ?? false });
     const call = this.#client.serverStream(SubscriberService.method.subscribe, request);
     call.on("data", (response: SubscribeResponse) => this.events.push(response.event));

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CLOSES } from "#core/domain/closes.ts";
 import { CONTROL_FLOOD_SECONDS } from "#core/domain/limits.ts";
+import { GrpcClient } from "#core/runtime/grpc.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { GrpcEars } from "../harness/grpc-ears.ts";
 import { publish } from "../harness/http.ts";
@@ -376,6 +377,9 @@ describe("where few may come in, and not from everywhere", () => {
     return [...values].reduce((sum, [, value]) => sum + Number(value), 0);
   };
 
+  const grpcConnections = async (): Promise<number> =>
+    Number(/^earshot_grpc_connections\{[^}]*\} (\d+)$/m.exec(await fleet.metrics("gateway-0"))?.[1]);
+
   test("an upgrade elsewhere is 404, from a foreign origin 403, and neither takes a place", async () => {
     const rows: [string, Record<string, string>, number][] = [
       ["/ws", {}, 404],
@@ -440,9 +444,28 @@ describe("where few may come in, and not from everywhere", () => {
     await next.close();
   });
 
+  /** A gRPC client that asks again when it is told to does so on a new connection, behind which may be another gateway. */
+  async function moveGrpc(): Promise<void> {
+    const grpc = new GrpcClient(fleet.grpc());
+    const topic = `${TOPIC}-moving`;
+    const first = new GrpcEars(grpc, [topic]);
+    await first.next("subscribed");
+    expect(await grpcConnections()).toBe(1);
+    const { delayMs } = await first.next("reconnect");
+    const atMs = performance.now() + delayMs;
+    await until(() => performance.now() >= atMs, "it is time to move");
+    const second = new GrpcEars(grpc, [topic]);
+    await second.next("subscribed");
+    expect(await grpcConnections()).toBe(2);
+    expect((await publish(fleet.http(), topic, 1)).json["delivered_to"]).toBe(2);
+    await first.next("message");
+    grpc.close();
+  }
+
   test("who has been here for long is told to come again, at a time of their own, and is served meanwhile", async () => {
     const clients: WebSocketClient[] = [];
-    for (let index = 0; index < MAX; index++) clients.push(await openWebSocket(fleet.ws(), { topics: [TOPIC] }));
+    for (let index = 2; index < MAX; index++) clients.push(await openWebSocket(fleet.ws(), { topics: [TOPIC] }));
+    const grpcMoves = moveGrpc();
     const delays: unknown[] = [];
     for (const client of clients) {
       const frame = await client.frames.next({ type: "reconnect" });
@@ -452,10 +475,11 @@ describe("where few may come in, and not from everywhere", () => {
       delays.push(frame["delay_ms"]);
     }
     expect(new Set(delays).size).toBeGreaterThan(1);
-    expect((await publish(fleet.http(), TOPIC, "still served")).json["delivered_to"]).toBe(MAX);
+    expect((await publish(fleet.http(), TOPIC, "still served")).json["delivered_to"]).toBe(MAX - 2);
     for (const client of clients) {
       await client.frames.next({ payload: "still served" });
       await client.close();
     }
+    await grpcMoves;
   });
 });

@@ -8,6 +8,7 @@ import { openGrpc } from "../harness/grpc-ears.ts";
 import { holds } from "../harness/holds.ts";
 import { call, publish } from "../harness/http.ts";
 import { manifest } from "../harness/manifest.ts";
+import { RawWebSocket } from "../harness/raw-websocket.ts";
 import { SseClient } from "../harness/sse.ts";
 import { signToken } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
@@ -199,6 +200,27 @@ describe("members", () => {
     await tab(topic, "bob", "gateway-1");
     await holds(() => client.frames.of("presence").length === before, "no more presence", 1_300);
     expect(deaf.frames.of("presence")).toEqual([]);
+  });
+
+  test("beyond 1,000 a list is the whole count and the first page", async () => {
+    const topic = fresh("shop.room");
+    const USERS = 1_003;
+    const crowd: RawWebSocket[] = [];
+    closers.push(() => crowd.forEach((client) => client.destroy()));
+    for (let user = 0; user < USERS; user += 100) {
+      const batch = Array.from({ length: Math.min(100, USERS - user) }, (_, index) => {
+        const token = signToken({ sub: `u${user + index}` });
+        return RawWebSocket.open(fleet.ws(`gateway-${index % 2}`), `/ws/subscribe?topic_id=${topic}&token=${token}`);
+      });
+      crowd.push(...(await Promise.all(batch)));
+    }
+    for (const client of crowd) await client.frames.next({ type: "subscribed" });
+    const watcher = await tab(topic, "watcher", "gateway-1", "presence=true");
+    const list = await watcher.frames.next({ type: "presence" });
+    expect(list).toMatchObject({ count: USERS + 1, connections: USERS + 1 });
+    const users = usersOf(list["subscribers"]);
+    expect(users.length).toBe(1_000);
+    expect(new Set(users).size).toBe(1_000);
   });
 
   test("the same over SSE and gRPC", async () => {
