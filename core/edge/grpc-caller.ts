@@ -28,9 +28,14 @@ function tokenOf(metadata: Metadata): string | undefined {
   return bearerToken(value);
 }
 
+/** Random once a process: a random number a call is a tenth of what an empty call costs. */
+const CALL_ID_PREFIX = randomBytes(6).toString("base64url");
+let calls = 0;
+
 /** The id that stands for an anonymous caller of one call (`anonymous:<id>`). */
 function newCallId(): string {
-  return randomBytes(9).toString("base64url");
+  calls += 1;
+  return `${CALL_ID_PREFIX}-${calls.toString(36)}`;
 }
 
 /** `host:port` without the port; IPv4 in IPv6 (RFC 4291, section 2.5.5.2) as IPv4. */

@@ -4,7 +4,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
 import { createGrpcServer, listenGrpc, type Server } from "../runtime/grpc.ts";
-import { GrpcConnections } from "../runtime/grpc-connections.ts";
+import { GRPC_CONNECTIONS_MAX, GrpcConnections } from "../runtime/grpc-connections.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Registry, readGauge } from "../runtime/metrics.ts";
@@ -20,6 +20,9 @@ import { bindTopicService } from "./topic-service.ts";
 
 /** Bytes of one message on the wire: a batch's 2 MiB and one largest message, with room for their other fields. */
 const RECEIVE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Milliseconds a connection without a call is kept: its client's next one opens another, in a millisecond. */
+const IDLE_MS = 5 * 60_000;
 
 /** Calls of one connection at the same time: HTTP/2 makes more wait at the caller. */
 const CALLS_PER_CONNECTION_MAX = 1_000;
@@ -51,6 +54,7 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   const server = createGrpcServer({
     maxReceiveBytes: RECEIVE_BYTES_MAX,
     maxConcurrentCalls: CALLS_PER_CONNECTION_MAX,
+    maxIdleMs: IDLE_MS,
     // What a gateway adds are streams that outlive a GOAWAY.
     pings: extra === undefined,
   });
@@ -58,7 +62,7 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   let draining = false;
   const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
-  if (registry !== undefined) observe(registry, streams, health);
+  if (registry !== undefined) observe(registry, { connections, streams, health });
   const reflection = new GrpcReflection();
   bindPublisherService(server, { edge, clock, log, streams, draining: () => draining });
   bindTopicService(server, edge);
@@ -96,7 +100,17 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   };
 }
 
-function observe(registry: Registry, streams: ReadonlySet<PublishStream>, health: GrpcHealth): void {
+interface Observed {
+  readonly connections: GrpcConnections;
+  readonly streams: ReadonlySet<PublishStream>;
+  readonly health: GrpcHealth;
+}
+
+function observe(registry: Registry, { connections, streams, health }: Observed): void {
+  const accepted = `Connections of gRPC clients that came over the shared port, ${GRPC_CONNECTIONS_MAX} at most; one more is closed at once.`;
+  readGauge(registry, "earshot_grpc_connections", accepted, () => connections.size);
+  const refused = "Connections of gRPC clients that were closed at once, since this process began.";
+  readGauge(registry, "earshot_grpc_connections_refused", refused, () => connections.refused);
   readGauge(
     registry,
     "earshot_grpc_publish_streams",

@@ -2,7 +2,7 @@
 // its client makes further calls on a new connection and ends those under way here. A connection that carries a stream
 // which shall outlive that word is held meanwhile: neither side's HTTP/2 session answers keepalive once it was told
 // (grpc-js 1.14 on Node 24 then drops it), so whoever pings would lose the stream. For the same reason the server pings
-// nobody here; TCP finds out who is gone.
+// nobody here; TCP finds out who is gone. Connections are counted, and who says nothing is not kept.
 
 import type { Socket } from "node:net";
 import { type ConnectionInjector, injectorOf, type Server } from "./grpc.ts";
@@ -10,6 +10,20 @@ import type { Component } from "./lifecycle.ts";
 
 /** Milliseconds of silence after which TCP asks whether the other side is there; ten seconds later it is not. */
 const TCP_KEEPALIVE_MS = 30_000;
+
+/**
+ * Connections of one process; one more is closed at once. A service holds a few; with a full gateway's 15,000 of
+ * browsers this stays below the 20,000 files that a process may open.
+ */
+export const GRPC_CONNECTIONS_MAX = 2_000;
+
+/** Milliseconds in which a new connection must have begun to speak. */
+const FIRST_WORD_MS = 10_000;
+
+export interface GrpcConnectionLimits {
+  readonly connectionsMax?: number;
+  readonly firstWordMs?: number;
+}
 
 interface Connection {
   /** One a connection: an injector lets go of all its connections at once. */
@@ -21,24 +35,43 @@ export class GrpcConnections implements Component {
   readonly #server: Server;
   /** By `host:port` of the client, as its calls name it. */
   readonly #byPeer = new Map<string, Connection>();
+  readonly #connectionsMax: number;
+  readonly #firstWordMs: number;
+  /** Connections that were closed at once. */
+  #refused = 0;
   #draining = false;
   #emptied: (() => void) | undefined;
 
-  constructor(server: Server) {
+  constructor(server: Server, limits: GrpcConnectionLimits = {}) {
     this.#server = server;
+    this.#connectionsMax = limits.connectionsMax ?? GRPC_CONNECTIONS_MAX;
+    this.#firstWordMs = limits.firstWordMs ?? FIRST_WORD_MS;
   }
 
   get size(): number {
     return this.#byPeer.size;
   }
 
+  get refused(): number {
+    return this.#refused;
+  }
+
   accept(socket: Socket): void {
+    if (this.#byPeer.size >= this.#connectionsMax) {
+      this.#refused += 1;
+      socket.destroy();
+      return;
+    }
     const peer = `${socket.remoteAddress}:${socket.remotePort}`;
     const injector = injectorOf(this.#server);
     const connection = { injector, held: 0 };
     this.#byPeer.set(peer, connection);
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    const firstWord = setTimeout(() => {
+      if (socket.bytesRead === 0) socket.destroy();
+    }, this.#firstWordMs);
     socket.once("close", () => {
+      clearTimeout(firstWord);
       injector.destroy();
       if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
       if (this.#byPeer.size === 0) this.#emptied?.();

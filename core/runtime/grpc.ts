@@ -3,6 +3,7 @@
 // A stream's messages may be given as bytes already encoded: they pass through unchanged (the hot path).
 // Elsewhere: which process dials which (core/fleet), what a handler does.
 
+import assert from "node:assert/strict";
 import {
   type DescMessage,
   type DescMethod,
@@ -191,18 +192,38 @@ export interface GrpcServerOptions {
   readonly maxConcurrentCalls?: number;
   /** Whether clients are asked for signs of life. Default: true. False where grpc-connections.ts takes them. */
   readonly pings?: boolean;
+  /** Milliseconds without a call after which a connection is told to go. Default: never. */
+  readonly maxIdleMs?: number;
 }
+
+/**
+ * Calls that a client may take back (RST_STREAM) at once and a second, before its connection is ended: each costs as
+ * much as a call that is made (CVE-2023-44487). Node's own burst of 1,000 let ten connections hold the loop for 2 s.
+ */
+const RESETS_BURST = 200;
+const RESETS_PER_SECOND = 33;
 
 /** A server without services and ports. */
 export function createGrpcServer(options: GrpcServerOptions = {}): grpc.Server {
-  const { peerSecret, maxReceiveBytes, maxConcurrentCalls, pings = true } = options;
-  return new grpc.Server({
+  const { peerSecret, maxReceiveBytes, maxConcurrentCalls, pings = true, maxIdleMs } = options;
+  const server = new grpc.Server({
     ...COMMON_OPTIONS,
     ...(pings ? {} : { "grpc.keepalive_time_ms": NEVER_MS }),
+    ...(maxIdleMs === undefined ? {} : { "grpc.max_connection_idle_ms": maxIdleMs }),
     ...(maxReceiveBytes === undefined ? {} : { "grpc.max_receive_message_length": maxReceiveBytes }),
     ...(maxConcurrentCalls === undefined ? {} : { "grpc.max_concurrent_streams": maxConcurrentCalls }),
     ...(peerSecret === undefined ? {} : { interceptors: [requirePeerSecret(peerSecret)] }),
   });
+  if (peerSecret === undefined) limitResets(server);
+  return server;
+}
+
+/** grpc-js has no option for these two of node:http2; it makes every HTTP/2 server from this field (1.14). */
+function limitResets(server: grpc.Server): void {
+  const { commonServerOptions } = server as unknown as { commonServerOptions: Record<string, number> };
+  assert(commonServerOptions !== undefined, "grpc-js keeps the options of its HTTP/2 servers elsewhere");
+  commonServerOptions["streamResetBurst"] = RESETS_BURST;
+  commonServerOptions["streamResetRate"] = RESETS_PER_SECOND;
 }
 
 function requirePeerSecret(secret: string): grpc.ServerInterceptor {

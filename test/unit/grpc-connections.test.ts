@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, expect, test } from "vitest";
 import { bindService, createGrpcServer, GrpcClient, type ServerWritableStream } from "#core/runtime/grpc.ts";
-import { GrpcConnections } from "#core/runtime/grpc-connections.ts";
+import { type GrpcConnectionLimits, GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import {
   type SubscribeRequest,
   SubscribeRequestSchema,
@@ -23,9 +23,10 @@ afterEach(async () => {
 });
 
 /** A server whose streams stay open until a test ends them. */
-async function serve() {
-  const server = createGrpcServer({ pings: false });
-  const connections = new GrpcConnections(server);
+async function serve(limits: GrpcConnectionLimits & { readonly maxIdleMs?: number } = {}) {
+  const { maxIdleMs } = limits;
+  const server = createGrpcServer({ pings: false, ...(maxIdleMs === undefined ? {} : { maxIdleMs }) });
+  const connections = new GrpcConnections(server, limits);
   const calls: Call[] = [];
   bindService(server, SubscriberService, {
     subscribe: (call) => {
@@ -103,4 +104,66 @@ test("a drain ends with its deadline, and a connection that comes later is told 
   await until(() => connections.size === 1, "it is gone");
   connections.hold("127.0.0.1:1")();
   connections.leave("127.0.0.1:1");
+});
+
+/** A connection that sends what it is told to, and nothing else. */
+function dial(port: number): { socket: Socket; closed: () => boolean } {
+  const socket = connect(port, "127.0.0.1");
+  let closed = false;
+  socket.on("close", () => {
+    closed = true;
+  });
+  socket.on("error", () => undefined);
+  socket.resume();
+  closers.push(() => socket.destroy());
+  return { socket, closed: () => closed };
+}
+
+test("connections are taken up to a number, one more is closed at once, and places are given back", async () => {
+  const { connections, port, stream } = await serve({ connectionsMax: 3 });
+  const { call, status } = await stream();
+  const others = [dial(port), dial(port)];
+  await until(() => connections.size === 3, "all places are taken");
+  const late = dial(port);
+  await until(() => late.closed(), "one more is closed");
+  expect([connections.size, connections.refused]).toEqual([3, 1]);
+  expect([...others.map(({ closed }) => closed()), status()]).toEqual([false, false, undefined]);
+  others[0]?.socket.destroy();
+  await until(() => connections.size === 2, "its place is free");
+  const next = dial(port);
+  await until(() => connections.size === 3, "the next one is taken");
+  expect(next.closed()).toBe(false);
+  call.end();
+});
+
+test("who says nothing is let go of soon, who speaks and makes no call some time later, who has a call never", async () => {
+  const { connections, port, stream } = await serve({ firstWordMs: 100, maxIdleMs: 1_000 });
+  const { status } = await stream();
+  const silent = dial(port);
+  const speaking = connectHttp2(`http://127.0.0.1:${port}`);
+  closers.push(() => speaking.destroy());
+  await until(() => connections.size === 3, "all are connected");
+  await until(() => silent.closed(), "the silent one is let go of");
+  expect([connections.size, speaking.closed]).toEqual([2, false]);
+  await once(speaking, "goaway");
+  await until(() => connections.size === 1, "the idle one is gone");
+  await holds(() => status() === undefined, "the stream goes on", 1_200);
+});
+
+test("who makes calls and takes them back without end is ended, and its calls with it", async () => {
+  const { connections, port, stream, calls } = await serve();
+  const { status } = await stream();
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  session.on("error", () => undefined);
+  closers.push(() => session.destroy());
+  await once(session, "remoteSettings");
+  for (let count = 0; count < 5_000 && !session.destroyed; count++) {
+    const headers = { ":method": "POST", ":path": "/earshot.v1.SubscriberService/Subscribe" };
+    const request = session.request({ ...headers, "content-type": "application/grpc" });
+    request.on("error", () => undefined);
+    request.close(8);
+    if (count % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => connections.size === 1, "its connection is gone");
+  expect([calls.length, status()]).toEqual([1, undefined]);
 });
