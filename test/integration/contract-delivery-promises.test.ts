@@ -148,6 +148,74 @@ describe("after subscribed", () => {
   });
 });
 
+describe("subscribing and unsubscribing without waiting", () => {
+  const seed = Date.now() % 1_000_000;
+
+  test(`answers each request once, and messages are those between the answers, without a hole: seed ${seed}`, async () => {
+    const random = randomOf(seed);
+    const ids = Array.from({ length: 4 }, (_, index) => fresh(index % 2 === 0 ? "default.demo" : "shop.room"));
+    const FRAMES = 150;
+    const enough = new AbortController();
+    const speaking = GATEWAYS.map(async (gateway) => {
+      for (let count = 0; !enough.signal.aborted; count++)
+        await publish(fleet.http(gateway), ids[count % 4] ?? "", count);
+    });
+    const clients = await Promise.all(Array.from({ length: 8 }, (_, index) => webSocket(GATEWAYS[index % 2] ?? "")));
+    const wanted = clients.map(() => new Set<string>());
+    await Promise.all(
+      clients.map(async (client, index) => {
+        for (let number = 0; number < FRAMES; number++) {
+          const topic = ids[Math.floor(random() * ids.length)] ?? "";
+          const type = random() < 0.6 ? "subscribe" : "unsubscribe";
+          client.send({
+            type,
+            id: String(number),
+            topic_id: topic,
+            ...(type === "subscribe" ? { presence: random() < 0.5 } : {}),
+          });
+          if (type === "subscribe") wanted[index]?.add(topic);
+          else wanted[index]?.delete(topic);
+          if (random() < 0.2) await new Promise((resolve) => setTimeout(resolve, random() * 60));
+        }
+      }),
+    );
+    for (const { frames } of clients) {
+      const answers = (): unknown[] =>
+        frames.all.filter((frame) => frame["id"] !== undefined).map((frame) => frame["id"]);
+      await until(() => answers().length >= FRAMES, "every request is answered");
+      expect(answers().toSorted((a, b) => Number(a) - Number(b))).toEqual(
+        Array.from({ length: FRAMES }, (_, id) => String(id)),
+      );
+    }
+    enough.abort();
+    await Promise.all(speaking);
+    for (const topic of ids) {
+      const { json } = await publish(fleet.http(), topic, "end");
+      expect(json["delivered_to"]).toBe(wanted.filter((topicIds) => topicIds.has(topic)).length);
+    }
+    for (const [index, { frames }] of clients.entries()) {
+      await until(
+        () => frames.all.filter((frame) => frame["payload"] === "end").length === wanted[index]?.size,
+        "all heard",
+      );
+      const next = new Map<unknown, number>();
+      for (const frame of frames.all) {
+        const topic = frame["topic_id"];
+        const what = `${String(topic)} ${JSON.stringify(frame)}`;
+        if (frame.type === "unsubscribed") next.delete(topic);
+        // Another answer to the same subscription changes nothing; a late first router is told as a gap.
+        if (frame.type === "subscribed" && !next.has(topic))
+          next.set(topic, frame["seq"] === null ? NaN : Number(frame["seq"]) + 1);
+        if (frame.type !== "message") continue;
+        expect(next.has(topic), what).toBe(true);
+        const expected = next.get(topic) ?? NaN;
+        if (!Number.isNaN(expected)) expect(frame["seq"], what).toBe(expected);
+        next.set(topic, Number(frame["seq"]) + 1);
+      }
+    }
+  });
+});
+
 describe("order", () => {
   test("of each publisher holds over every door, mixed; everybody hears one order, each message once", async () => {
     const topic = fresh();
