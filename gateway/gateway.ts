@@ -11,6 +11,7 @@ import type { Server } from "#core/runtime/grpc.ts";
 import type { GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { Deliver } from "./fanout/deliver.ts";
 import { FanOut } from "./fanout/fan-out.ts";
@@ -29,13 +30,12 @@ import { Sessions } from "./sessions/sessions.ts";
 import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
-import type { LinkSelf } from "./upstream/link.ts";
 import { Upstream } from "./upstream/upstream.ts";
 import { WebSocketDoor } from "./websocket/door.ts";
 
 export interface GatewayOptions {
   readonly config: Config;
-  readonly self: LinkSelf;
+  readonly self: ProcessSelf;
   readonly fleet: Fleet;
   readonly edge: Edge;
   readonly presence: PresenceTracker;

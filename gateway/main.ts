@@ -8,13 +8,10 @@ import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
 import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
-import { ConfigError, loadConfig } from "#core/runtime/config.ts";
-import { newIncarnation } from "#core/runtime/incarnation.ts";
-import { Lifecycle } from "#core/runtime/lifecycle.ts";
-import { createLog, type Log } from "#core/runtime/log.ts";
-import { createRegistry } from "#core/runtime/metrics.ts";
-import { onParentGone, tellParent } from "#core/runtime/parent.ts";
+import type { Lifecycle } from "#core/runtime/lifecycle.ts";
+import { tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
+import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { createGateway } from "./gateway.ts";
@@ -29,11 +26,10 @@ const WARM_LOOK_MS = 10;
 
 type State = "starting" | "listening";
 
-async function start(config: Config, incarnation: string, log: Log, lifecycle: Lifecycle): Promise<void> {
-  lifecycle.handleSignals(config.drain);
-  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
-  const rooms = createRooms(config, incarnation, log, lifecycle);
-  const { fleet, gateway, registry } = rooms;
+async function start(parts: ProcessParts): Promise<void> {
+  const { config, self, log, lifecycle, registry } = parts;
+  const rooms = createRooms(parts);
+  const { fleet, gateway } = rooms;
   let state: State = "starting";
   const coldReasons = (): readonly string[] =>
     fleet.synced ? gateway.upstream.coldReasons() : ["no topics or no map yet"];
@@ -54,12 +50,12 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
   }
   const ports = await openPorts(config, rooms, doors, lifecycle);
   const announcement = await announcePeer(config.peers, {
-    ...rooms.self,
+    ...self,
     role: "gateway",
     pid: process.pid,
     // Nobody dials a gateway.
     grpc: "none",
-    probes: addressOf(config.internalHost, probes.port),
+    probes: hostPort(config.internalHost, probes.port),
   });
   lifecycle.own("announcement", announcement);
   state = "listening";
@@ -71,11 +67,10 @@ async function start(config: Config, incarnation: string, log: Log, lifecycle: L
 type Rooms = ReturnType<typeof createRooms>;
 
 /** Everything behind the doors. */
-function createRooms(config: Config, incarnation: string, log: Log, lifecycle: Lifecycle) {
+function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
   const clock = SYSTEM_CLOCK;
-  const { name, node, zone, peerSecret } = config;
-  const self = { incarnation, name, node, zone };
-  const registry = createRegistry("gateway");
+  const { incarnation, name } = self;
+  const { peerSecret } = config;
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const fleet = lifecycle.own(
     "sync",
@@ -149,32 +144,4 @@ async function openPorts(
   return ports.ports;
 }
 
-function addressOf(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** Tells why this gateway cannot start: to its parent, to whoever reads the terminal. */
-function tellCannotStart(error: unknown): void {
-  if (!(error instanceof ConfigError)) throw error;
-  tellParent({ type: "cannotStart", text: error.message });
-  process.stderr.write(`${error.message}\n`);
-  process.exitCode = 2;
-}
-
-try {
-  const { config } = loadConfig("gateway", { argv: process.argv.slice(2), env: process.env });
-  const incarnation = newIncarnation();
-  const name = config.name === "" ? "gateway-0" : config.name;
-  const log = createLog(config.logLevel, { role: "gateway", name, incarnation });
-  const lifecycle = new Lifecycle(log);
-  try {
-    await start({ ...config, name }, incarnation, log, lifecycle);
-  } catch (error) {
-    tellCannotStart(error);
-    await lifecycle.stop(0);
-    process.disconnect?.();
-  }
-} catch (error) {
-  tellCannotStart(error);
-  process.disconnect?.();
-}
+await runProcess("gateway", start);

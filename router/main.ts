@@ -8,21 +8,20 @@ import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SyncRelay } from "#core/fleet/sync-relay.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
-import { ConfigError, type LoadedConfig, loadConfig } from "#core/runtime/config.ts";
+import { ConfigError } from "#core/runtime/config.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
-import { newIncarnation } from "#core/runtime/incarnation.ts";
-import { type Component, Lifecycle } from "#core/runtime/lifecycle.ts";
-import { createLog, type Log } from "#core/runtime/log.ts";
-import { createRegistry } from "#core/runtime/metrics.ts";
-import { onParentGone, tellParent } from "#core/runtime/parent.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import type { Log } from "#core/runtime/log.ts";
+import type { Registry } from "#core/runtime/metrics.ts";
+import { tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
+import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { LinkService } from "#proto/earshot/internal/v1/link_pb.ts";
 import { RouterService } from "#proto/earshot/internal/v1/router_pb.ts";
 import { drained } from "./drain.ts";
-import type { RouterSelf } from "./links/link-service.ts";
 import { Router } from "./router.ts";
 
 const clock = SYSTEM_CLOCK;
@@ -33,13 +32,10 @@ const READY_LOOK_MS = 10;
 /** Milliseconds that streams which were just ended have to say so to their peers. */
 const GOODBYE_MS = 200;
 
-async function start({ config, given }: LoadedConfig, self: RouterSelf, log: Log, lifecycle: Lifecycle): Promise<void> {
+async function start({ config, given, self, log, lifecycle, registry }: ProcessParts): Promise<void> {
   const { peerSecret, internalHost } = config;
   const { incarnation, name } = self;
   if (peerSecret === "") throw new ConfigError("peerSecret (--peer-secret, EARSHOT_PEER_SECRET) must be set");
-  const registry = createRegistry("router");
-  lifecycle.handleSignals(config.drain);
-  onParentGone(() => void lifecycle.stop(config.drain).then(() => process.exit(0)));
 
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const server = createGrpcServer({ peerSecret });
@@ -51,7 +47,7 @@ async function start({ config, given }: LoadedConfig, self: RouterSelf, log: Log
       server.forceShutdown();
     },
   });
-  const address = addressOf(internalHost, port);
+  const address = hostPort(internalHost, port);
   const fleet = lifecycle.own(
     "sync",
     new SyncClient({ self: { ...self, role: "router", address }, peers, peerSecret, clock, log, registry }),
@@ -91,14 +87,11 @@ async function start({ config, given }: LoadedConfig, self: RouterSelf, log: Log
   const probes = lifecycle.own("probes", await Probes.listen(internalHost, 0, registry, readiness));
   lifecycle.own("leaving", leaving({ router, fleet, publicDoor, log }));
   const announced = await announcePeer(config.peers, {
-    name,
+    ...self,
     role: "router",
-    incarnation,
     pid: process.pid,
     grpc: address,
-    probes: addressOf(internalHost, probes.port),
-    node: config.node,
-    zone: config.zone,
+    probes: hostPort(internalHost, probes.port),
   });
   lifecycle.own("announcement", announced);
 
@@ -116,7 +109,7 @@ async function start({ config, given }: LoadedConfig, self: RouterSelf, log: Log
 interface DoorDeps {
   readonly fleet: SyncClient;
   readonly placer: Placer;
-  readonly registry: ReturnType<typeof createRegistry>;
+  readonly registry: Registry;
   readonly log: Log;
 }
 
@@ -133,7 +126,7 @@ async function openPublicDoor(config: Config, deps: DoorDeps): Promise<Component
     return { port, drain: (deadlineMs) => grpc.drain(deadlineMs), close };
   } catch (error) {
     await close();
-    const where = `${addressOf(config.host, config.grpcPort)} (--grpc-port, EARSHOT_GRPC_PORT)`;
+    const where = `${hostPort(config.host, config.grpcPort)} (--grpc-port, EARSHOT_GRPC_PORT)`;
     throw new ConfigError(`the public gRPC port ${where} cannot be opened: ${messageOf(error)}`);
   }
 }
@@ -174,32 +167,4 @@ function leaving({ router, fleet, publicDoor, log }: LeavingDeps): Component {
   };
 }
 
-function addressOf(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** Tells why this router cannot start: to its parent, to whoever reads the terminal. */
-function tellCannotStart(error: unknown): void {
-  if (!(error instanceof ConfigError)) throw error;
-  tellParent({ type: "cannotStart", text: error.message });
-  process.stderr.write(`${error.message}\n`);
-  process.exitCode = 2;
-}
-
-try {
-  const loaded = loadConfig("router", { argv: process.argv.slice(2), env: process.env });
-  const { name, node, zone, logLevel } = loaded.config;
-  const self = { incarnation: newIncarnation(), name: name === "" ? "router-0" : name, node, zone };
-  const log = createLog(logLevel, { role: "router", name: self.name, incarnation: self.incarnation });
-  const lifecycle = new Lifecycle(log);
-  try {
-    await start(loaded, self, log, lifecycle);
-  } catch (error) {
-    tellCannotStart(error);
-    await lifecycle.stop(0);
-    process.disconnect?.();
-  }
-} catch (error) {
-  tellCannotStart(error);
-  process.disconnect?.();
-}
+await runProcess("router", start);

@@ -10,11 +10,12 @@ import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import { ChannelAdmission } from "./channel-admission.ts";
 import { ChannelCensus } from "./channels.ts";
 import { InterestTable, type MessageCounter } from "./interest.ts";
 import type { Link } from "./links/link.ts";
-import { Links, type RouterSelf } from "./links/link-service.ts";
+import { Links } from "./links/link-service.ts";
 import { Receipts } from "./links/receipts.ts";
 import { Placement } from "./placement.ts";
 import { PublishService } from "./publish/publish-service.ts";
@@ -29,7 +30,7 @@ import { batchHistogram, RouterStats, registerStats } from "./stats.ts";
 import { Warmth, WARMTH_TICK_MS } from "./warmth.ts";
 
 export interface RouterOptions {
-  readonly self: RouterSelf;
+  readonly self: ProcessSelf;
   readonly fleet: Pick<Fleet, "topic" | "map" | "onMap" | "onMembers">;
   readonly peerSecret: string;
   readonly hotSubscriptions: number;

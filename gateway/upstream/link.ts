@@ -9,6 +9,7 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import { type ClientStream, GrpcClient } from "#core/runtime/grpc.ts";
 import type { Log } from "#core/runtime/log.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import type { Router } from "#core/domain/shard-map.ts";
 import { Heartbeat } from "#core/fleet/heartbeat.ts";
 import {
@@ -55,16 +56,9 @@ export interface LinkOwner {
   died(link: Link, announced: boolean): void;
 }
 
-export interface LinkSelf {
-  readonly incarnation: string;
-  readonly name: string;
-  readonly node: string;
-  readonly zone: string;
-}
-
 interface LinkOptions {
   readonly router: Router;
-  readonly self: LinkSelf;
+  readonly self: ProcessSelf;
   readonly peerSecret: string;
   readonly clock: Clock;
   readonly log: Log;

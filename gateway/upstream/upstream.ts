@@ -9,6 +9,7 @@ import type { Router, ShardMap, ShardOwners } from "#core/domain/shard-map.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import type { Fleet, Unlisten } from "#core/fleet/fleet.ts";
 import type { InterestState, MissedRecords, RecordBatch } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { LocalTopic } from "../fanout/local-topic.ts";
@@ -16,7 +17,7 @@ import type { LocalTopics } from "../fanout/local-topics.ts";
 import { EpochAcks } from "./epoch-acks.ts";
 import type { HandedOn } from "./handed-on.ts";
 import type { InterestChange } from "./interest-log.ts";
-import { Link, type LinkOwner, type LinkSelf } from "./link.ts";
+import { Link, type LinkOwner } from "./link.ts";
 import type { FirstConfirm } from "./late-interest.ts";
 import { newRegistration, type Registration } from "./registration.ts";
 
@@ -37,7 +38,7 @@ export interface UpstreamListener {
 interface UpstreamOptions {
   readonly fleet: Fleet;
   readonly topics: LocalTopics;
-  readonly self: LinkSelf;
+  readonly self: ProcessSelf;
   readonly peerSecret: string;
   readonly clock: Clock;
   readonly log: Log;

@@ -8,6 +8,7 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { type Handlers, toStatus } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import {
   type GatewayFrame,
   type LinkHello,
@@ -23,15 +24,8 @@ import { frameBytes } from "./wire.ts";
 
 const LINK_PROTOCOL_VERSION = 1;
 
-export interface RouterSelf {
-  readonly incarnation: string;
-  readonly name: string;
-  readonly node: string;
-  readonly zone: string;
-}
-
 export interface LinksOptions {
-  readonly self: RouterSelf;
+  readonly self: ProcessSelf;
   readonly clock: Clock;
   readonly log: Log;
   readonly table: InterestTable<Link>;

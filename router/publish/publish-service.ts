@@ -8,6 +8,7 @@ import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { type Handlers, toStatus } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
+import type { ProcessSelf } from "#core/runtime/process.ts";
 import {
   AdmitChannelResponseSchema,
   CountSubscriptionsResponseSchema,
@@ -20,14 +21,13 @@ import {
 import type { ChannelAdmission } from "../channel-admission.ts";
 import type { InterestTable } from "../interest.ts";
 import type { Link } from "../links/link.ts";
-import type { RouterSelf } from "../links/link-service.ts";
 import type { Placement } from "../placement.ts";
 import type { Drops } from "../sequencer/drops.ts";
 import type { Sequenced } from "../sequencer/sequencer.ts";
 import { type PublishCall, SequencerStream } from "./sequencer-stream.ts";
 
 export interface PublishServiceOptions {
-  readonly self: RouterSelf;
+  readonly self: ProcessSelf;
   readonly clock: Clock;
   readonly sequence: (order: PublishOrder) => Sequenced | Promise<Sequenced>;
   readonly table: InterestTable<Link>;
