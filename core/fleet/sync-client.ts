@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../runtime/clock.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
+import { Slices } from "../runtime/slices.ts";
 import type {
   MutateTopicRequest,
   MutateTopicResponse,
@@ -38,9 +39,6 @@ export interface SyncClientOptions {
 
 /** Milliseconds between reports when nothing changes. */
 const REPORT_MS = 5_000;
-
-/** Milliseconds that applying Topics may hold the event loop at a time. */
-const SLICE_MS = 4;
 
 export class SyncClient implements Fleet, Component {
   readonly #options: SyncClientOptions;
@@ -232,7 +230,7 @@ export class SyncClient implements Fleet, Component {
   async #applyTopics(push: Push, isSource: () => boolean): Promise<string | undefined> {
     const wasComplete = this.#table.complete;
     const steps = this.#table.apply(push);
-    let sliceEndsAtMs = this.#options.clock.monotonic() + SLICE_MS;
+    const slices = new Slices();
     for (;;) {
       if (!isSource() || this.#closed) return undefined;
       const step = steps.next();
@@ -240,9 +238,7 @@ export class SyncClient implements Fleet, Component {
         if (!wasComplete && this.#table.complete) for (const listener of this.#topicsSyncedListeners) listener();
         return step.value;
       }
-      if (this.#options.clock.monotonic() < sliceEndsAtMs) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      sliceEndsAtMs = this.#options.clock.monotonic() + SLICE_MS;
+      if (slices.isOver) await slices.breathe();
     }
   }
 

@@ -3,7 +3,7 @@
 
 import type { Topic } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
 
 export interface Ceilings {

@@ -5,10 +5,10 @@
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import type { OperatorMetrics } from "../metrics.ts";
 import { decideStatus, type Programmed, type TopicStatus } from "../reconcile/conditions.ts";
 import { type HotState, type HotThresholds, nextHot } from "../reconcile/hot.ts";
-import { Slices } from "../slices.ts";
 import type { TopicStore } from "../stores/topic-store.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Processes } from "./processes.ts";

@@ -1,7 +1,7 @@
 // Owns: text to judged documents: every document of a manifest file with the verdict on it, problems with their lines.
 
 import type { TopicPolicy } from "#core/domain/topic.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import { cutDocuments, readDocument } from "./documents.ts";
 import { judgeTopic, type Verdict } from "./judge.ts";
 

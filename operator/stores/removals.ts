@@ -3,7 +3,7 @@
 
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "#core/runtime/slices.ts";
 
 /** Milliseconds for which a Topic must be missing: editors replace a file within a few. */
 const REMOVAL_MS = 300;

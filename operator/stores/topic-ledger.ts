@@ -10,11 +10,11 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import type { OperatorMetrics } from "../metrics.ts";
 import type { TopicStatus } from "../reconcile/conditions.ts";
 import { judgeTopic, policyToSpec, TOPIC_API_VERSION, TOPIC_KIND } from "../schema/judge.ts";
 import type { ObjectName } from "../schema/metadata.ts";
-import { Slices } from "../slices.ts";
 import { isMissing, removeDrafts, writeAtomically } from "./atomic-file.ts";
 
 export interface LedgerEntry extends ObjectName {

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import { isMissing } from "./atomic-file.ts";
 
 export interface FolderFile {

@@ -9,6 +9,7 @@ import { type Handlers, toStatus } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import {
   type GatewayFrame,
   type LinkHello,
@@ -43,10 +44,6 @@ const LINKS_MAX = 4_096;
 
 /** Milliseconds a stream may take to its Hello. */
 const HELLO_MS = 5_000;
-
-/** Milliseconds that forgetting may hold the event loop at a time, and how many topics pass between looks at the clock. */
-const SLICE_MS = 4;
-const SLICE_TOPICS = 128;
 
 export class Links implements Component {
   readonly handlers: Handlers<typeof LinkServiceDesc>;
@@ -192,24 +189,17 @@ export class Links implements Component {
     // First the link, so that nothing is pushed to it while its interest goes.
     link.close();
     receipts.linkGone(link);
-    this.#forget(link);
+    void this.#forget(link);
     log.info({ gateway: name, gatewayIncarnation: incarnation, cause }, "gateway link ended");
     changed();
   }
 
-  /** Takes a link's interest away in slices: a gateway may have had a million topics. */
-  #forget(link: Link): void {
+  /** Takes a link's interest away, in slices: a gateway may have had a million topics. */
+  async #forget(link: Link): Promise<void> {
     const { table, clock } = this.#options;
+    const slices = new Slices();
     const steps = table.removing(link, clock.monotonic());
-    const work = (): void => {
-      const endsAtMs = clock.monotonic() + SLICE_MS;
-      for (let step = 1; steps.next().done !== true; step++) {
-        if (step % SLICE_TOPICS !== 0 || clock.monotonic() < endsAtMs) continue;
-        setImmediate(work);
-        return;
-      }
-    };
-    work();
+    while (steps.next().done !== true) if (slices.isOver) await slices.breathe();
   }
 
   #flushSoon(link: Link): void {
