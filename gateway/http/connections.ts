@@ -1,11 +1,25 @@
-// Owns: the HTTP connections of a gateway while it ends. A connection that a client keeps is never closed under a request
-// on its way: the next answer asks the client to close it (app.ts), and one that was quiet for long enough is ended.
-// Elsewhere: WebSockets (gateway/websocket) and streams (gateway/sse), whose sessions move away by themselves.
+// Owns: the HTTP connections of a gateway: how many there may be, and what becomes of them while it ends. At the cap the
+// oldest that waits for nothing of ours gives way, so that whoever holds connections idle shuts nobody out. In a drain one
+// that a client keeps is never closed under a request on its way: the next answer asks the client to close it (app.ts),
+// and one that was quiet for long enough is ended.
+// Elsewhere: WebSockets (gateway/websocket) and streams (gateway/sse): sessions, counted and moved away by themselves.
 
-import type { OutgoingMessage, Server } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
+
+/**
+ * Connections of one process that carry no session. Calls are answered in milliseconds and kept for a minute; with a full
+ * gateway's 15,000 sessions and 2,000 of gRPC this stays below the 20,000 files that a process may open.
+ */
+export const HTTP_CONNECTIONS_MAX = 2_000;
+
+/** Connections looked at, oldest first, for one that may give way; when none of them may, the new one is closed. */
+const LOOKS_FOR_ROOM_MAX = 64;
+
+/** Event of a socket whose answer has become a stream: it carries a session from now on. */
+export const BECAME_STREAM = "earshot:stream";
 
 /** Milliseconds without a byte of a client after which a kept connection is ended: a busy one is used sooner. */
 const QUIET_MS = 500;
@@ -20,25 +34,40 @@ interface Quiet {
 
 export class HttpConnections implements Component {
   readonly #clock: Clock;
+  /** The oldest first, but for those that were busy when room was looked for. */
   readonly #open = new Set<Socket>();
+  readonly #max: number;
+  #gaveWay = 0;
   #draining: Promise<void> | undefined;
   #finish: (() => void) | undefined;
 
-  constructor(server: Server, clock: Clock) {
+  constructor(server: Server, clock: Clock, max = HTTP_CONNECTIONS_MAX) {
     this.#clock = clock;
+    this.#max = max;
     const open = this.#open;
-    // One function for all sockets: nothing is kept of one that became a WebSocket.
-    function closed(this: Socket): void {
+    // One function for all sockets: nothing is kept of one that carries a session.
+    function left(this: Socket): void {
       open.delete(this);
+      this.removeListener("close", left);
+      this.removeListener(BECAME_STREAM, left);
     }
     server.on("connection", (socket: Socket) => {
+      if (open.size >= this.#max) this.#makeRoom(socket);
+      if (socket.destroyed) return;
       open.add(socket);
-      socket.on("close", closed);
+      socket.on("close", left);
+      socket.on(BECAME_STREAM, left);
     });
-    server.prependListener("upgrade", (_request, socket) => {
-      open.delete(socket as Socket);
-      socket.removeListener("close", closed);
-    });
+    server.prependListener("upgrade", (_request, socket) => left.call(socket as Socket));
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Connections that were closed to make room, or because there was none. */
+  get gaveWay(): number {
+    return this.#gaveWay;
   }
 
   /** Ends quiet connections; resolves when none is left, or at the deadline. */
@@ -67,6 +96,25 @@ export class HttpConnections implements Component {
     return Promise.resolve();
   }
 
+  /** Closes the oldest that may go, or the newcomer. */
+  #makeRoom(newcomer: Socket): void {
+    this.#gaveWay += 1;
+    let looks = 0;
+    for (const socket of this.#open) {
+      if (!isAwaited(socket)) {
+        this.#open.delete(socket);
+        socket.destroy();
+        return;
+      }
+      looks += 1;
+      if (looks === LOOKS_FOR_ROOM_MAX) break;
+      // Looked at again only after all others.
+      this.#open.delete(socket);
+      this.#open.add(socket);
+    }
+    newcomer.destroy();
+  }
+
   #endQuiet(quiet: Map<Socket, Quiet>): void {
     const nowMs = this.#clock.monotonic();
     for (const socket of this.#open) {
@@ -82,7 +130,17 @@ export class HttpConnections implements Component {
   }
 }
 
-/** Whether a request of this connection is not answered to its end (node:http keeps the answer at its socket). */
-function isAnswering(socket: Socket): boolean {
-  return ((socket as { _httpMessage?: OutgoingMessage | null })._httpMessage ?? null) !== null;
+/** Whether a request of this connection is not answered to its end. */
+export function isAnswering(socket: Socket): boolean {
+  return answerOf(socket) !== undefined;
+}
+
+/** Whether a request came whole and its answer is awaited. */
+function isAwaited(socket: Socket): boolean {
+  return answerOf(socket)?.req.complete === true;
+}
+
+/** The answer under way; node:http keeps it at its socket. */
+function answerOf(socket: Socket): ServerResponse | undefined {
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }

@@ -21,6 +21,7 @@ const NOT_OURS_TITLES: Readonly<Record<number, string>> = {
   404: "There is nothing at this path.",
   405: "This path does not take this method.",
   408: "The request did not arrive in time.",
+  417: "The request expects what this server does not do.",
   426: "This path speaks another protocol.",
   431: "The request's headers are too large.",
 };

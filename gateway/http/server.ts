@@ -23,6 +23,12 @@ const LATE_CHECK_MS = 2_000;
 const KEEP_ALIVE_MS = 65_000;
 
 /**
+ * Milliseconds without a byte in either direction after which a connection is ended, also one whose client does not read
+ * its answer: far longer than any answer takes. Streams and WebSockets have signs of life of their own.
+ */
+const SILENT_MS = 60_000;
+
+/**
  * Requests of one connection that may wait behind one without its answer; one more ends the connection. Browsers send
  * none, tools a few. node:http itself takes all that come in one packet: 1,000 and more, each 20 KB until its turn.
  */
@@ -42,6 +48,8 @@ export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
     },
     limitPipelining(handler),
   );
+  server.setTimeout(SILENT_MS);
+  server.on("checkExpectation", refuseExpectation);
   // node:http begins to look for late requests when it hears that it listens, which nobody else tells it here.
   server.emit("listening");
   return server;
@@ -73,6 +81,14 @@ function limitPipelining(handler: FastifyServerFactoryHandler): FastifyServerFac
     }
     handler(request, response);
   };
+}
+
+/** 100-continue is node:http's own; there are no others (RFC 9110, 10.1.1). */
+function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+  const { status, body } = protocolProblem(417, "Expect may only ask for 100-continue");
+  response
+    .writeHead(status, { "content-type": PROBLEM_TYPE, "cache-control": "no-store", connection: "close" })
+    .end(body);
 }
 
 /** Answers a connection whose bytes are not a request, and ends it. */

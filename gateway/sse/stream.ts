@@ -5,6 +5,7 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { SSE } from "../fanout/encoding.ts";
+import { BECAME_STREAM } from "../http/connections.ts";
 import type { Ping, Pinged, Pings } from "../sessions/pings.ts";
 import type { Session, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
@@ -12,6 +13,9 @@ import type { Sessions } from "../sessions/sessions.ts";
 /** Milliseconds that an EventSource waits before it reconnects, jittered: a gateway that died is not stormed. */
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 5_000;
+
+/** Milliseconds in which a client must go on taking the last words; who takes nothing is cut off. */
+const LAST_WORDS_MS = 5_000;
 
 const PING_COMMENT = Buffer.from(": ping\n\n");
 
@@ -45,6 +49,8 @@ export class SseStream implements Transport, Pinged {
     this.socket = socket;
     this.pingIntervalMs = deps.pings.intervalMs;
     beginStream(response, deps.headers);
+    socket.setTimeout(0);
+    socket.emit(BECAME_STREAM);
     socket.write(retryLine(Math.random()));
     this.session = deps.sessions.enter(this, deps.address);
     this.#ping = deps.pings.add(this);
@@ -65,6 +71,7 @@ export class SseStream implements Transport, Pinged {
 
   end(): void {
     this.#ping.stop();
+    this.socket.setTimeout(LAST_WORDS_MS);
     this.#response.end();
   }
 }

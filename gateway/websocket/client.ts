@@ -75,7 +75,7 @@ class WebSocketClient implements Transport, Pinged {
     this.#ping = deps.pings.add(this);
     ws.on("message", (data: Buffer, isBinary: boolean) => this.#message(data, isBinary));
     ws.on("ping", (data: Buffer) => this.#pinged(data));
-    ws.on("pong", () => this.#ping.heard());
+    ws.on("pong", () => this.#ponged());
     ws.on("error", () => undefined);
     ws.on("close", () => this.#closed());
   }
@@ -145,6 +145,12 @@ class WebSocketClient implements Transport, Pinged {
   #pinged(data: Buffer): void {
     this.#ping.heard();
     if (this.#session.state !== "ended" && this.#passes()) this.#session.outbox.control(webSocketPong(data));
+  }
+
+  /** Nobody sends more of them than it was sent pings, unless to keep this process busy. */
+  #ponged(): void {
+    this.#ping.heard();
+    if (this.#session.state !== "ended") this.#passes();
   }
 
   #passes(): boolean {

@@ -13,6 +13,7 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 import { clientAddress } from "../http/client-address.ts";
 import { originAllowed } from "../http/cors.ts";
 import { tokenOf } from "../http/identify.ts";
+import { isAnswering } from "../http/connections.ts";
 import { PROBLEM_TYPE, type Problem, problemOf, protocolProblem } from "../http/problem.ts";
 import type { Admission } from "../sessions/admission.ts";
 import { readUrlSubscriptions } from "../sessions/url-subscriptions.ts";
@@ -67,6 +68,9 @@ export class WebSocketDoor implements Component {
       WebSocket: TableWebSocket,
       ...UNTYPED_OPTIONS,
     });
+    this.#server.on("wsClientError", ({ message }, socket) => {
+      refuse(socket as Socket, protocolProblem(400, message, { "sec-websocket-version": "13" }));
+    });
     this.#unlisten = deps.fleet.onTopic(() => this.#follow());
   }
 
@@ -86,9 +90,18 @@ export class WebSocketDoor implements Component {
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on("error", destroy);
+    // Its answer would be written among frames.
+    if (isAnswering(socket)) {
+      socket.destroy();
+      return;
+    }
     const url = URL.parse(request.url ?? "", "http://gateway");
     if (url === null || url.pathname !== PATH) {
       refuse(socket, protocolProblem(404, `WebSockets are at ${PATH}`));
+      return;
+    }
+    if (request.method !== "GET") {
+      refuse(socket, protocolProblem(405, "a WebSocket begins with GET", { allow: "GET" }));
       return;
     }
     const { admission, trusted, allowedOrigins, client } = this.#deps;
@@ -170,5 +183,7 @@ function refuse(socket: Socket, { status, headers, body }: Problem): void {
     ...headers,
   };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} \r\n${lines.join("")}\r\n${body}`);
+  socket.write(`HTTP/1.1 ${status} \r\n${lines.join("")}\r\n${body}`);
+  // Nobody else looks after a socket that was to be upgraded, and its client need not ever close it.
+  socket.destroySoon();
 }
