@@ -1,7 +1,7 @@
 // Owns: how the parts of an operator fit together: Topic store to catalog to Sync sessions; processes to plans to maps.
 // Called by main.ts, which brings the process around it (settings, probes, announcement).
 
-import { HOT_OFF_SUBSCRIPTIONS, HOT_ON_SUBSCRIPTIONS } from "#core/domain/limits.ts";
+import { HOT_OFF_PART } from "#core/domain/limits.ts";
 import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
@@ -41,9 +41,6 @@ export interface Operator extends Component {
 
 /** Milliseconds between looks at who lives, when no stream tells. */
 const MEMBERS_MS = 500;
-
-/** The part of the hot threshold below which a Topic cools down. */
-const HOT_OFF_SHARE = HOT_OFF_SUBSCRIPTIONS / HOT_ON_SUBSCRIPTIONS;
 
 /** Starts one; resolves when its first list of Topics is complete and it serves. Throws ConfigError. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
@@ -85,7 +82,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     catalog,
     server,
     processes,
-    hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_SHARE },
+    hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_PART },
     clock,
     log,
     metrics,

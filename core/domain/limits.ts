@@ -91,9 +91,11 @@ export const PINGS_UNANSWERED_MAX = 2;
 /** Milliseconds an unauthenticated connection may take to send its token where anonymous access is off. */
 export const TOKEN_WAIT_MS = 5_000;
 
-/** Subscriptions from which a topic is hot, and below which (for 60 s) it no longer is. */
+/** Subscriptions from which a topic is hot. */
 export const HOT_ON_SUBSCRIPTIONS = 1_000;
-export const HOT_OFF_SUBSCRIPTIONS = 800;
+
+/** Part of that number below which (for 60 s) it no longer is: one at the edge does not flicker. */
+export const HOT_OFF_PART = 0.8;
 
 /** Members listed in a presence frame and a page of `/subscribers`: beyond it a count and the first page. */
 export const PRESENCE_PAGE_MAX = 1_000;

@@ -22,6 +22,7 @@ import {
 import type { Flight } from "./flight.ts";
 import { FlightQueue } from "./flight-queue.ts";
 import { Heartbeat } from "./heartbeat.ts";
+import { PUBLISH_PROTOCOL_VERSION } from "./protocols.ts";
 import { type Answer, orderToProto, outcomeToAnswer } from "./publish-codec.ts";
 
 /**
@@ -75,8 +76,6 @@ type State =
   | { readonly kind: "live" | "draining"; readonly call: Call; readonly heartbeat: Heartbeat }
   | { readonly kind: "dead"; readonly timer: Timer }
   | { readonly kind: "closed" };
-
-const PUBLISH_PROTOCOL_VERSION = 1;
 
 /** Milliseconds from being taken to an answer: above the 1 s a router waits for receipts and the 3 s of a heartbeat. */
 const ANSWER_DEADLINE_MS = 5_000;

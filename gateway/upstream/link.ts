@@ -12,6 +12,7 @@ import type { Log } from "#core/runtime/log.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
 import type { Router } from "#core/domain/shard-map.ts";
 import { Heartbeat } from "#core/fleet/heartbeat.ts";
+import { LINK_PROTOCOL_VERSION } from "#core/fleet/protocols.ts";
 import {
   type GatewayFrame,
   GatewayFrameSchema,
@@ -25,8 +26,6 @@ import {
 import type { ReceiptCount } from "../fanout/receipts.ts";
 import { HandedOn } from "./handed-on.ts";
 import { type InterestChange, InterestLog } from "./interest-log.ts";
-
-const LINK_PROTOCOL_VERSION = 1;
 
 type Stream = ClientStream<typeof GatewayFrameSchema, typeof RouterFrameSchema>;
 

@@ -3,6 +3,7 @@
 // Invariant: what a link brought is forgotten when it ends, and nothing is handed to it from that very moment.
 
 import { create } from "@bufbuild/protobuf";
+import { LINK_PROTOCOL_VERSION } from "#core/fleet/protocols.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { type Handlers, toStatus } from "#core/runtime/grpc.ts";
@@ -22,8 +23,6 @@ import { Admissions, type IntakeDeps, InterestIntake } from "./interest-intake.t
 import { Link, type LinkCall } from "./link.ts";
 import type { Receipts } from "./receipts.ts";
 import { frameBytes } from "./wire.ts";
-
-const LINK_PROTOCOL_VERSION = 1;
 
 export interface LinksOptions {
   readonly self: ProcessSelf;

@@ -3,6 +3,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { shardOf } from "#core/domain/shard.ts";
+import { PUBLISH_PROTOCOL_VERSION } from "#core/fleet/protocols.ts";
 import type { PublishOrder } from "#core/fleet/publish-order.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
@@ -35,8 +36,6 @@ export interface PublishServiceOptions {
   readonly drops: Drops;
   readonly admission: Pick<ChannelAdmission, "answer">;
 }
-
-const PUBLISH_PROTOCOL_VERSION = 1;
 
 /** Publish streams at once: one of every edge process. */
 const STREAMS_MAX = 8_192;

@@ -2,6 +2,7 @@
 // topic at the edge does not flicker. Tells it by a metric, one log line each way, and this router's reports, which name
 // Topics and never channels. Elsewhere: the condition Hot on the Topic (operator).
 
+import { HOT_OFF_PART } from "#core/domain/limits.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { TopicEntry } from "../interest.ts";
 import type { Placement } from "../placement.ts";
@@ -10,9 +11,6 @@ export interface HotTopic {
   readonly topic: string;
   readonly subscriptions: number;
 }
-
-/** Share of the threshold below which a topic cools: 800 of 1,000. */
-const OFF_SHARE = 0.8;
 
 /** Milliseconds below it until a topic is hot no more. */
 const COOLING_MS = 60_000;
@@ -67,7 +65,7 @@ export class HotTopics {
     // An entry that was forgotten meanwhile has a successor.
     if (hot.entry !== entry) this.#hot.set(entry.id, { entry, coolingSinceMs: hot.coolingSinceMs });
     const now = this.#hot.get(entry.id) ?? hot;
-    if (entry.total >= onSubscriptions * OFF_SHARE) now.coolingSinceMs = undefined;
+    if (entry.total >= onSubscriptions * HOT_OFF_PART) now.coolingSinceMs = undefined;
     else now.coolingSinceMs ??= nowMs;
   }
 
