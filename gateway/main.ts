@@ -117,7 +117,7 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
     draining: () => lifecycle.stopping,
   });
   lifecycle.own("http", { close: () => http.close() });
-  const connections = lifecycle.own("connections", new HttpConnections(http.server, clock));
+  const connections = lifecycle.own("connections", new HttpConnections(http.server, { clock, registry }));
   gateway.webSockets.attach(http.server);
   const extra = { services: [SubscriberService], bind: gateway.bindSubscriber };
   const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, extra }));

@@ -8,12 +8,13 @@ import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
+import { type Registry, readGauge } from "#core/runtime/metrics.ts";
 
 /**
  * Connections of one process that carry no session. Calls are answered in milliseconds and kept for a minute; with a full
  * gateway's 15,000 sessions and 2,000 of gRPC this stays below the 20,000 files that a process may open.
  */
-export const HTTP_CONNECTIONS_MAX = 2_000;
+const HTTP_CONNECTIONS_MAX = 2_000;
 
 /** Connections looked at, oldest first, for one that may give way; when none of them may, the new one is closed. */
 const LOOKS_FOR_ROOM_MAX = 64;
@@ -27,6 +28,12 @@ const QUIET_MS = 500;
 /** Milliseconds between looks while draining. */
 const LOOK_MS = 50;
 
+interface HttpConnectionsOptions {
+  readonly clock: Clock;
+  readonly registry: Registry;
+  readonly max?: number;
+}
+
 interface Quiet {
   bytes: number;
   sinceMs: number;
@@ -37,13 +44,19 @@ export class HttpConnections implements Component {
   /** The oldest first, but for those that were busy when room was looked for. */
   readonly #open = new Set<Socket>();
   readonly #max: number;
+  /** Connections that were closed to make room, or because there was none. */
   #gaveWay = 0;
   #draining: Promise<void> | undefined;
   #finish: (() => void) | undefined;
 
-  constructor(server: Server, clock: Clock, max = HTTP_CONNECTIONS_MAX) {
+  constructor(server: Server, { clock, registry, max = HTTP_CONNECTIONS_MAX }: HttpConnectionsOptions) {
     this.#clock = clock;
     this.#max = max;
+    const held = `HTTP connections without a session, ${max} at most; then the oldest that waits for nothing gives way.`;
+    readGauge(registry, "earshot_http_connections", held, () => this.#open.size);
+    const gaveWay =
+      "HTTP connections that were closed to make room, or because there was none, since this process began.";
+    readGauge(registry, "earshot_http_connections_gave_way", gaveWay, () => this.#gaveWay);
     const open = this.#open;
     // One function for all sockets: nothing is kept of one that carries a session.
     function left(this: Socket): void {
@@ -63,11 +76,6 @@ export class HttpConnections implements Component {
 
   get size(): number {
     return this.#open.size;
-  }
-
-  /** Connections that were closed to make room, or because there was none. */
-  get gaveWay(): number {
-    return this.#gaveWay;
   }
 
   /** Ends quiet connections; resolves when none is left, or at the deadline. */

@@ -5,6 +5,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
+import { createRegistry } from "#core/runtime/metrics.ts";
 import { BECAME_STREAM, HttpConnections } from "../../gateway/http/connections.ts";
 import { until } from "../harness/until.ts";
 
@@ -20,12 +21,13 @@ interface Client {
 
 /** A server that leaves requests for /wait unanswered, and room for three connections. */
 async function serve() {
+  const registry = createRegistry("gateway");
   const waiting: ServerResponse[] = [];
   const server = createServer((request, response) => {
     if (request.url === "/wait") waiting.push(response);
     else response.end();
   });
-  const connections = new HttpConnections(server, SYSTEM_CLOCK, 3);
+  const connections = new HttpConnections(server, { clock: SYSTEM_CLOCK, registry, max: 3 });
   server.on("upgrade", () => undefined);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -55,11 +57,11 @@ async function serve() {
     await until(() => waiting.length === before + 1, "its request is there");
     return client;
   };
-  return { connections, dial, waits, waiting };
+  return { connections, registry, dial, waits, waiting };
 }
 
 test("the oldest that waits for nothing gives way to a newcomer; who awaits an answer stays", async () => {
-  const { connections, dial, waits, waiting } = await serve();
+  const { connections, registry, dial, waits, waiting } = await serve();
   const busy = await waits();
   const idle = await dial();
   const half = await dial("POST /wait HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf");
@@ -68,7 +70,8 @@ test("the oldest that waits for nothing gives way to a newcomer; who awaits an a
   const fifth = await dial();
   await until(() => half.closed(), "half a request is waited for no longer");
   expect([busy.closed(), fourth.closed(), fifth.closed()]).toEqual([false, false, false]);
-  expect([connections.size, connections.gaveWay]).toEqual([3, 2]);
+  expect(connections.size).toBe(3);
+  expect(await registry.metrics()).toContain('earshot_http_connections_gave_way{role="gateway"} 2');
   waiting[0]?.end();
 });
 
