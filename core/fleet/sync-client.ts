@@ -26,8 +26,6 @@ import { SyncSources } from "./sync-sources.ts";
 import type { SyncFrame, SyncStream } from "./sync-stream.ts";
 import { TopicTable } from "./topic-table.ts";
 
-export { SYNC_PROTOCOL_VERSION } from "./sync-frames.ts";
-
 export interface SyncClientOptions {
   readonly self: SyncSelf;
   readonly peers: PeerDirectory;

@@ -5,7 +5,8 @@
 import { create } from "@bufbuild/protobuf";
 import type { ShardMap } from "#core/domain/shard-map.ts";
 import { shardMapToProto } from "#core/fleet/shard-map-codec.ts";
-import { SYNC_PROTOCOL_VERSION } from "#core/fleet/sync-client.ts";
+import { SYNC_PROTOCOL_VERSION } from "#core/fleet/sync-frames.ts";
+import { SyncSession, type SyncState } from "#core/fleet/sync-session.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { GrpcStatus, type ServerDuplexStream } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -23,7 +24,6 @@ import {
 import type { OperatorMetrics } from "../metrics.ts";
 import type { Catalog } from "./catalog.ts";
 import { type Processes, type ProcessRole, roleOf } from "./processes.ts";
-import { Session, type SessionSource } from "./session.ts";
 
 type Call = ServerDuplexStream<SyncRequest, SyncResponse | Uint8Array>;
 
@@ -57,22 +57,28 @@ interface Stream {
   readonly call: Call;
   lastFrameMs: number;
   /** Undefined before Hello. */
-  greeted: { readonly incarnation: string; readonly role: ProcessRole; readonly session: Session } | undefined;
+  greeted: { readonly incarnation: string; readonly role: ProcessRole; readonly session: SyncSession } | undefined;
 }
 
 export class SyncServer implements Component {
   readonly #options: SyncServerOptions;
-  readonly #source: SessionSource;
+  readonly #state: SyncState;
   readonly #streams = new Set<Stream>();
   readonly #answeredListeners = new Set<() => void>();
   readonly #sweeping: Timer;
   readonly #unlisten: () => void;
-  #map: { readonly map: ShardMap; readonly proto: ProtoShardMap } | undefined;
+  #map: ProtoShardMap | undefined;
 
   constructor(options: SyncServerOptions) {
     const { catalog, members, clock } = options;
     this.#options = options;
-    this.#source = { catalog, members, map: () => this.#map };
+    this.#state = {
+      topicKeys: () => catalog.entries.keys(),
+      topic: (key) => catalog.entries.get(key)?.topic,
+      topicsVersion: () => catalog.version,
+      map: () => this.#map,
+      members,
+    };
     this.#unlisten = catalog.onChange((key, isNews) => {
       if (!isNews) return;
       for (const { greeted } of this.#streams) greeted?.session.topicChanged(key);
@@ -106,7 +112,7 @@ export class SyncServer implements Component {
   }
 
   publish(map: ShardMap): void {
-    this.#map = { map, proto: shardMapToProto(map) };
+    this.#map = shardMapToProto(map);
     for (const { greeted } of this.#streams) greeted?.session.mapChanged();
   }
 
@@ -192,7 +198,7 @@ export class SyncServer implements Component {
     }
     const { incarnation, httpTopicsNamespace, processes, log } = this.#options;
     if (hello.wantsTopics) this.#endOlder(hello.incarnation);
-    const session = new Session(this.#source, hello.wantsTopics, (push) => this.#send(stream, push));
+    const session = new SyncSession(this.#state, hello.wantsTopics, (push) => this.#send(stream, push));
     stream.greeted = { incarnation: hello.incarnation, role, session };
     const welcome = { protocolVersion: SYNC_PROTOCOL_VERSION, incarnation, role: Role.OPERATOR, httpTopicsNamespace };
     call.write(create(SyncResponseSchema, { frame: { case: "welcome", value: welcome } }));

@@ -1,37 +1,42 @@
-// Owns: one Sync stream: what its process has been sent, what it is due, one push in flight. Changes that come while a
-// push is in flight join the next. A full list goes out in chunks, straight from the catalog, with nothing copied.
-// Elsewhere: who is connected (processes.ts), accepting streams (sync-server.ts).
+// Owns: the serving side of one Sync stream: what its process has been sent, what it is due, one push in flight. Changes
+// that come while a push is in flight join the next. A full list goes out in chunks, straight from the state, with
+// nothing copied. Used by operators and, for their last state, by routers (sync-relay.ts).
+// Elsewhere: accepting streams and reading their frames (operator/control-plane/sync-server.ts, sync-relay.ts).
 
 import { create } from "@bufbuild/protobuf";
-import type { ShardMap } from "#core/domain/shard-map.ts";
-import { topicToRecord } from "#core/fleet/topic-codec.ts";
+import type { Topic } from "../domain/topic.ts";
 import {
   type Members,
   type Push,
   PushSchema,
   type ShardMap as ProtoShardMap,
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
-import type { Catalog } from "./catalog.ts";
+import { topicToRecord } from "./topic-codec.ts";
 
 /** Topics of one push: some milliseconds to encode, and to apply. */
 const TOPICS_PER_PUSH = 1_000;
 
 /** What sessions send, shared by all of them. */
-export interface SessionSource {
-  readonly catalog: Catalog;
-  readonly map: () => { readonly map: ShardMap; readonly proto: ProtoShardMap } | undefined;
-  /** Undefined while a new operator does not know yet who is there. */
-  readonly members: () => Members | undefined;
+export interface SyncState {
+  /** Keys of all Topics, live: those that come while it is walked are met too, those that go are not. */
+  topicKeys(): Iterator<string>;
+  topic(key: string): Topic | undefined;
+  /** Of the newest change of a Topic; only grows. */
+  topicsVersion(): number;
+  /** Undefined while there is none. */
+  map(): ProtoShardMap | undefined;
+  /** Undefined while it is not known who is there. */
+  members(): Members | undefined;
 }
 
 interface InFlight {
   readonly pushId: bigint;
-  /** The catalog's version that the process has when this push is applied; undefined: more is still to come. */
+  /** The version of the Topics that the process has when this push is applied; undefined: more is still to come. */
   readonly version: number | undefined;
 }
 
-export class Session {
-  readonly #source: SessionSource;
+export class SyncSession {
+  readonly #state: SyncState;
   readonly #send: (push: Push) => void;
   readonly wantsTopics: boolean;
   /** The rest of the full list; undefined when it is out. */
@@ -46,15 +51,14 @@ export class Session {
   #hasRefused = false;
   #pushId = 0n;
 
-  constructor(source: SessionSource, wantsTopics: boolean, send: (push: Push) => void) {
-    this.#source = source;
+  constructor(state: SyncState, wantsTopics: boolean, send: (push: Push) => void) {
+    this.#state = state;
     this.#send = send;
     this.wantsTopics = wantsTopics;
-    // A live iterator: Topics that come while it runs are met too, those that go are not.
-    if (wantsTopics) this.#list = source.catalog.entries.keys();
+    if (wantsTopics) this.#list = state.topicKeys();
   }
 
-  /** The catalog's version that this process is known to have; -1 before its first full list, or once it refused a push. */
+  /** The version of the Topics that this process is known to have; -1 before its first full list, or once it refused a push. */
   get appliedVersion(): number {
     return this.#appliedVersion;
   }
@@ -98,8 +102,8 @@ export class Session {
   }
 
   #compose(): Push | undefined {
-    const map = this.#mapDue ? this.#source.map() : undefined;
-    const members = this.#membersDue ? this.#source.members() : undefined;
+    const map = this.#mapDue ? this.#state.map() : undefined;
+    const members = this.#membersDue ? this.#state.members() : undefined;
     const topicsDue = this.#list !== undefined || this.#topicsDue.size > 0;
     if (map === undefined && members === undefined && !topicsDue && !this.#releaseDue) return undefined;
     this.#pushId += 1n;
@@ -107,7 +111,7 @@ export class Session {
     this.#releaseDue = false;
     if (topicsDue) this.#addTopics(push);
     if (map !== undefined) {
-      push.shardMap = map.proto;
+      push.shardMap = map;
       this.#mapDue = false;
     }
     if (members !== undefined) {
@@ -115,7 +119,7 @@ export class Session {
       this.#membersDue = false;
     }
     const isComplete = this.wantsTopics && this.#list === undefined && this.#topicsDue.size === 0;
-    this.#inFlight = { pushId: this.#pushId, version: isComplete ? this.#source.catalog.version : undefined };
+    this.#inFlight = { pushId: this.#pushId, version: isComplete ? this.#state.topicsVersion() : undefined };
     return push;
   }
 
@@ -143,8 +147,8 @@ export class Session {
   }
 
   #addTopic(push: Push, key: string): void {
-    const entry = this.#source.catalog.entries.get(key);
-    if (entry === undefined) push.removedTopics.push(key);
-    else push.topics.push(topicToRecord(entry.topic));
+    const topic = this.#state.topic(key);
+    if (topic === undefined) push.removedTopics.push(key);
+    else push.topics.push(topicToRecord(topic));
   }
 }
