@@ -104,7 +104,7 @@ export class InterestIntake {
       this.#confirms.shift();
       const { number, states, initialComplete } = first;
       const value = { $typeName: "earshot.internal.v1.InterestConfirm", number, states } as const;
-      this.#link.send(frameBytes({ case: "confirm", value }));
+      this.#link.sendBehind(frameBytes({ case: "confirm", value }));
       if (initialComplete) this.#initialComplete();
     }
   }

@@ -57,6 +57,8 @@ export class Link {
   readonly #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
   readonly #missed = new Map<string, number>();
+  /** Frames for behind the next batch. */
+  readonly #behind: Uint8Array[] = [];
   #batchNumber = 0;
   #state: "open" | "closed" = "open";
   #writing = false;
@@ -101,11 +103,17 @@ export class Link {
     return this.#outbox.push(record, this.#inFlightBytes);
   }
 
-  /** Writes the next batch, if the link can take one. */
+  /** Writes the next batch, if the link can take one, and what was to be sent behind it. */
   flush(): void {
     this.#flushDue = false;
+    if (this.#state !== "open" || this.#writing) return;
+    this.#writeBatch();
+    for (const frame of this.#behind.splice(0)) this.send(frame);
+  }
+
+  #writeBatch(): void {
     const { call } = this.#options;
-    if (this.#state !== "open" || this.#writing || call.writableNeedDrain) return;
+    if (call.writableNeedDrain) return;
     this.#tellMissed();
     if (this.#inFlightBytes >= IN_FLIGHT_BYTES_MAX) return;
     const batch = this.#outbox.takeFrame(this.#batchNumber + 1, BATCH_BYTES_MAX);
@@ -150,6 +158,16 @@ export class Link {
     if (this.#state === "open") this.#options.call.write(frame);
   }
 
+  /**
+   * Sends a frame behind the batch that is open, so that it speaks of what the gateway has heard; ahead of it where the
+   * gateway does not keep up, since the frame must not be late.
+   */
+  sendBehind(frame: Uint8Array): void {
+    if (this.#state !== "open") return;
+    this.#behind.push(frame);
+    this.flush();
+  }
+
   announceDraining(): void {
     if (this.#draining) return;
     this.#draining = true;
@@ -165,6 +183,7 @@ export class Link {
     this.#inFlight.length = 0;
     this.#inFlightBytes = 0;
     this.#missed.clear();
+    this.#behind.length = 0;
     this.#options.call.end();
   }
 

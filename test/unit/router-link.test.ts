@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { Topic } from "#core/domain/topic.ts";
 import {
   InterestBatchSchema,
+  InterestConfirmSchema,
   LinkHelloSchema,
   type RouterFrame,
   RouterFrameSchema,
@@ -11,7 +12,7 @@ import {
 import { InterestTable } from "../../router/interest.ts";
 import { Admissions, InterestIntake, type IntakeDeps } from "../../router/links/interest-intake.ts";
 import { Link, type LinkCall } from "../../router/links/link.ts";
-import { BATCH_RECORD, writeVarint } from "../../router/links/wire.ts";
+import { BATCH_RECORD, frameBytes, writeVarint } from "../../router/links/wire.ts";
 import { Placement } from "../../router/placement.ts";
 import type { QueuedRecord } from "../../router/record.ts";
 import { SpokenMemory } from "../../router/spoken-memory.ts";
@@ -24,8 +25,12 @@ class HandCall extends EventEmitter {
   readonly frames: RouterFrame["frame"][] = [];
   writableNeedDrain = false;
 
-  write(bytes: Uint8Array): boolean {
+  /** Tells that the last batch was taken. */
+  taken: () => void = () => undefined;
+
+  write(bytes: Uint8Array, taken?: () => void): boolean {
     this.frames.push(fromBinary(RouterFrameSchema, bytes).frame);
+    if (taken !== undefined) this.taken = taken;
     return true;
   }
 
@@ -84,6 +89,35 @@ class Table {
     return { link, ask };
   }
 }
+
+test("a confirm speaks of what the gateway has heard: it goes behind what is queued, but never waits for a slow gateway", () => {
+  const { link, call } = handLink(new HandClock());
+  const framed = Buffer.alloc(64 * 1024);
+  framed[0] = BATCH_RECORD;
+  writeVarint(framed, 1, framed.length - 4);
+  const record: QueuedRecord = { framed, topicId: "shop.chat", kind: "message", low: false, atMs: 0, receiptId: 0 };
+  const confirm = frameBytes({ case: "confirm", value: create(InterestConfirmSchema) });
+  const sent = (): (string | undefined)[] => call.frames.splice(0).map((frame) => frame.case);
+  link.push(record);
+  link.sendBehind(confirm);
+  expect(sent()).toEqual(["batch", "confirm"]);
+  // The batch is being written: the next one waits, and what goes behind it too.
+  link.push(record);
+  link.sendBehind(confirm);
+  expect(sent()).toEqual([]);
+  call.taken();
+  expect(sent()).toEqual(["batch", "confirm"]);
+  // 2 MiB are in flight and not confirmed: nothing more is sent, but for what must not be late.
+  for (let records = 0; records < 40; records++) {
+    link.push(record);
+    call.taken();
+  }
+  sent();
+  link.push(record);
+  link.sendBehind(confirm);
+  expect(sent()).toEqual(["confirm"]);
+  link.close();
+});
 
 test("topics that a link missed something of are told in frames of a bounded size, each topic once", () => {
   const { link, call } = handLink(new HandClock());
