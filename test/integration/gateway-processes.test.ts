@@ -84,7 +84,7 @@ describe("a gateway process", () => {
     await next.frames.next({ type: "message", payload: spoken - 1 });
     const heard = [...old.frames.of("message"), ...next.frames.of("message")].map((frame) => frame["payload"]);
     expect(new Set(heard).size).toBe(spoken);
-    expect(spoken).toBeGreaterThan(100);
+    expect(spoken).toBeGreaterThan(10);
     await next.close();
     expect(await fleet.ended("gateway-1")).toBe(0);
   });
