@@ -27,6 +27,7 @@ export class FreshLists {
   readonly #read: (query: SnapshotQuery) => Promise<PresenceSnapshot>;
   readonly #waited = new Map<string, Waited>();
   #timer: Timer | undefined;
+  #closed = false;
 
   /** `read` may answer stale: then it is asked again. */
   constructor(clock: Clock, registry: Registry, read: (query: SnapshotQuery) => Promise<PresenceSnapshot>) {
@@ -50,7 +51,7 @@ export class FreshLists {
     const known = this.#waited.get(key);
     if (known !== undefined) return known.promise;
     const { promise, resolve } = Promise.withResolvers<PresenceSnapshot>();
-    if (this.#waited.size < WAITED_MAX) {
+    if (this.#waited.size < WAITED_MAX && !this.#closed) {
       this.#waited.set(key, { query, promise, resolve });
       this.#plan();
     }
@@ -58,8 +59,15 @@ export class FreshLists {
   }
 
   close(): void {
+    this.#closed = true;
     this.#timer?.cancel();
     this.#waited.clear();
+  }
+
+  #putBack(key: string, waited: Waited): void {
+    const newer = this.#waited.get(key);
+    if (newer === undefined) this.#waited.set(key, waited);
+    else void newer.promise.then(waited.resolve);
   }
 
   #plan(): void {
@@ -70,15 +78,20 @@ export class FreshLists {
     const waiting = this.#waited.entries();
     const serveAll = async (): Promise<void> => {
       for (const [key, waited] of waiting) {
-        const snapshot = await this.#read(waited.query);
-        // Still gone: the others would only wait for their deadline too.
-        if (snapshot.stale) return;
+        // Who comes while the list is read waits for the next one, which knows what happened until then.
         this.#waited.delete(key);
-        waited.resolve(snapshot);
+        const snapshot = await this.#read(waited.query);
+        if (!snapshot.stale) {
+          waited.resolve(snapshot);
+          continue;
+        }
+        this.#putBack(key, waited);
+        // Still gone: the others would only wait for their deadline too.
+        return;
       }
     };
     await Promise.all(Array.from({ length: READS_MAX }, serveAll));
     this.#timer = undefined;
-    if (this.#waited.size > 0) this.#plan();
+    if (this.#waited.size > 0 && !this.#closed) this.#plan();
   }
 }

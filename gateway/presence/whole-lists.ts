@@ -11,7 +11,7 @@ import type { LocalTopics } from "../fanout/local-topics.ts";
 import { type Standing, totalOf } from "../sessions/standing.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { presenceFrame } from "./frames.ts";
-import type { PresenceTracker } from "./presence.ts";
+import type { PresenceSnapshot, PresenceTracker } from "./presence.ts";
 
 export interface WholeListsOptions {
   readonly presence: PresenceTracker;
@@ -23,7 +23,8 @@ export interface WholeListsOptions {
 
 export class WholeLists {
   readonly #options: WholeListsOptions;
-  readonly #owed = new Set<LocalTopic>();
+  /** The list that a topic waits for. */
+  readonly #owed = new Map<LocalTopic, Promise<PresenceSnapshot>>();
   /** Incarnations of routers whose links live. */
   #alive = new Set<string>();
 
@@ -49,15 +50,18 @@ export class WholeLists {
   /** Changes of a topic may be lost: those who watch it are told the whole list when it can be had. */
   owe(topic: LocalTopic): void {
     const { presence } = this.#options;
-    if (!isWatched(topic) || this.#owed.has(topic)) return;
-    this.#owed.add(topic);
-    void presence.whole?.(topic.id, PRESENCE_PAGE_MAX).then((snapshot) => {
-      this.#owed.delete(topic);
+    if (!isWatched(topic) || presence.whole === undefined) return;
+    const list = presence.whole(topic.id, PRESENCE_PAGE_MAX);
+    // The same one, as long as it was not begun to be read.
+    if (this.#owed.get(topic) === list) return;
+    this.#owed.set(topic, list);
+    void list.then((snapshot) => {
+      if (this.#owed.get(topic) === list) this.#owed.delete(topic);
       if (!topic.forgotten && isWatched(topic)) this.#tell(topic, snapshot);
     });
   }
 
-  #tell(topic: LocalTopic, snapshot: Parameters<typeof presenceFrame>[2]): void {
+  #tell(topic: LocalTopic, snapshot: PresenceSnapshot): void {
     const { fanOut, encodeGrpc, upstream } = this.#options;
     const flight = new Flight(encodeGrpc, "presence");
     flight.add(Buffer.from(presenceFrame(topic.id, totalOf(topic, upstream), snapshot)));

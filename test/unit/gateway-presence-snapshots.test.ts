@@ -232,3 +232,18 @@ test("10,000 topics may be waited for, one more is not, and none after the end",
   snapshots.close();
   expect(clock.pending).toBe(0);
 });
+
+test("who waits for a whole list while one is read gets the next one", async () => {
+  const first = snapshots.whole(TOPIC);
+  settles = 0;
+  clock.advance(250);
+  await turn();
+  const second = snapshots.whole(TOPIC);
+  reads[0]?.resolve(pageOf(["alice"], 1));
+  expect((await first).page?.count).toBe(1);
+  await turn();
+  clock.advance(250);
+  await turn();
+  reads[1]?.resolve(pageOf(["alice", "bob"], 2));
+  expect((await second).page?.count).toBe(2);
+});

@@ -11,7 +11,12 @@ import { topicOf } from "../harness/http-door.ts";
 
 let topics: LocalTopics;
 let wholeLists: WholeLists;
-let asked: { topicId: string; resolve: (snapshot: PresenceSnapshot) => void }[];
+let asked: {
+  readonly topicId: string;
+  readonly promise: Promise<PresenceSnapshot>;
+  readonly resolve: (snapshot: PresenceSnapshot) => void;
+  there: boolean;
+}[];
 let told: string[];
 let owedToAll: () => void;
 let alive: string[];
@@ -25,7 +30,14 @@ beforeEach(() => {
     onListsOwed: (listener) => {
       owedToAll = listener;
     },
-    whole: (topicId) => new Promise((resolve) => void asked.push({ topicId, resolve })),
+    whole: (topicId) => {
+      // One list for all who wait for it before it is there.
+      const waiting = asked.find((one) => one.topicId === topicId && !one.there);
+      if (waiting !== undefined) return waiting.promise;
+      const { promise, resolve } = Promise.withResolvers<PresenceSnapshot>();
+      asked.push({ topicId, promise, resolve, there: false });
+      return promise;
+    },
   };
   const fanOut = new FanOut(new HandClock(), { delivered: () => {}, slice: () => {} });
   const put = fanOut.put.bind(fanOut);
@@ -61,6 +73,13 @@ function watch(id: string, presence: Presence = "Members"): LocalTopic {
 
 const WHOLE: PresenceSnapshot = { page: { members: [], count: 0, version: 1, nextCursor: undefined }, stale: false };
 
+function answer(): void {
+  for (const one of asked) {
+    one.there = true;
+    one.resolve(WHOLE);
+  }
+}
+
 async function turn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
@@ -72,7 +91,7 @@ test("after the store came back empty, each watched topic gets one list for all 
   owedToAll();
   owedToAll();
   expect(asked.map(({ topicId }) => topicId)).toEqual(["shop.chat"]);
-  asked[0]?.resolve(WHOLE);
+  answer();
   await turn();
   expect(told).toEqual([
     'presence {"type":"presence","topic_id":"shop.chat","count":0,"connections":3,"subscribers":[]}',
@@ -87,7 +106,7 @@ test("who no longer watches when the list comes is told nothing", async () => {
   owedToAll();
   topics.forget(topic);
   other.presenceInterested = 0;
-  for (const { resolve } of asked) resolve(WHOLE);
+  answer();
   await turn();
   expect(told).toEqual([]);
 });
