@@ -58,6 +58,7 @@ export class Router implements Component {
   readonly #options: RouterOptions;
   readonly #counter: MessageCounter = { last: 0 };
   readonly #spoken: SpokenMemory;
+  readonly #rateLimits = new RateLimits();
   readonly #placement: Placement;
   readonly #table: InterestTable<Link>;
   readonly #receipts: Receipts<Link>;
@@ -132,7 +133,7 @@ export class Router implements Component {
       receipts: this.#receipts,
       presence: this.#presence,
       windows: this.#windows,
-      rateLimits: new RateLimits(),
+      rateLimits: this.#rateLimits,
       drops,
       stats,
     });
@@ -256,6 +257,7 @@ export class Router implements Component {
     this.#table.sweep(nowMs);
     this.#spoken.sweep(nowMs);
     this.#hot.sweep(nowMs);
+    this.#rateLimits.sweep(nowMs);
     this.#admission.sweep();
   }
 

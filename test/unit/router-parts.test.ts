@@ -219,6 +219,18 @@ test("a topic id's rate is its own, holds a second's worth, and survives that so
   expect(limits.take("a.a", entry, 20, 500)).toBe(true);
 });
 
+test("a flood of topic ids that nobody hears leaves no bucket behind, and resets none that is in use", () => {
+  const limits = new RateLimits();
+  for (let count = 0; count < 10; count++) expect(limits.take("a.a", undefined, 10, count)).toBe(true);
+  for (let count = 0; count < 20_000; count++) limits.take(`a.b:${count}`, undefined, 10, 500);
+  expect(limits.size).toBe(20_001);
+  expect(limits.take("a.a", undefined, 10, 50)).toBe(false);
+  for (let nowMs = 1_000; nowMs <= 3_000; nowMs += 1_000) limits.sweep(nowMs);
+  expect(limits.size).toBe(0);
+  for (let count = 0; count < 1_000_000; count++) limits.take(`a.c:${count}`, undefined, 10, 4_000);
+  expect(limits.size).toBeLessThanOrEqual(50_000);
+});
+
 function hotTopics(part: "primary" | "standby"): { hot: HotTopics; changes: () => number } {
   let changes = 0;
   const hot = new HotTopics({
