@@ -147,7 +147,7 @@ function leaving({ router, fleet, publicDoor, log }: LeavingDeps): Component {
   return {
     drain: async (deadlineMs) => {
       const endsAtMs = clock.monotonic() + deadlineMs;
-      router.announceDraining();
+      await router.announceDraining();
       // What callers of the public port still have under way may yet be sequenced here.
       await Promise.race([publicDoor?.drain?.(deadlineMs), new Promise((resolve) => setTimeout(resolve, deadlineMs))]);
       await drained({

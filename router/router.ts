@@ -13,6 +13,7 @@ import type { Registry } from "#core/runtime/metrics.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
 import { ChannelAdmission } from "./channel-admission.ts";
 import { ChannelCensus } from "./channels.ts";
+import { HandingOn } from "./handing-on.ts";
 import { InterestTable, type MessageCounter } from "./interest.ts";
 import type { Link } from "./links/link.ts";
 import { Links } from "./links/link-service.ts";
@@ -68,7 +69,11 @@ export class Router implements Component {
   readonly #admission: ChannelAdmission;
   readonly #hot: HotTopics;
   readonly #stop: () => void;
+  readonly #handingOn = new HandingOn((atMs) => this.links.isHandedOn(atMs));
   #gateways: readonly string[] | undefined;
+  /** Answers are given once gateways have handed on what they are about. */
+  #leaving = false;
+  /** Everybody was told. */
   #draining = false;
 
   constructor(options: RouterOptions) {
@@ -110,7 +115,11 @@ export class Router implements Component {
         drops.add(topicId, "link_overflow", clock.now());
       },
       batchSent: (records) => batches.observe(records),
-      changed: () => this.warmth.tick(clock.monotonic()),
+      changed: () => {
+        this.warmth.tick(clock.monotonic());
+        this.#handingOn.look(clock.monotonic());
+      },
+      handedOn: () => this.#handingOn.look(clock.monotonic()),
     });
     this.warmth = new Warmth({
       startedAtMs: clock.monotonic(),
@@ -140,7 +149,7 @@ export class Router implements Component {
     this.publishes = new PublishService({
       self,
       clock,
-      sequence: (order) => this.#sequencer.sequence(order),
+      sequence: (order) => this.#sequence(order),
       table: this.#table,
       placement: this.#placement,
       drops,
@@ -192,9 +201,12 @@ export class Router implements Component {
     return this.#receipts.size === 0 && !this.#presence.membersDue && this.links.drained;
   }
 
-  /** Tells everybody to use the next in the list; goes on serving. */
-  announceDraining(): void {
-    if (this.#draining) return;
+  /** Tells everybody to use the next in the list, once what was said before is handed on; goes on serving. */
+  async announceDraining(): Promise<void> {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    this.#windows.flushAll();
+    await this.#handingOn.wait(this.#options.clock.monotonic());
     this.#draining = true;
     this.links.announceDraining();
     this.publishes.announceDraining();
@@ -209,6 +221,7 @@ export class Router implements Component {
   async close(): Promise<void> {
     this.#stop();
     this.#windows.flushAll();
+    this.#handingOn.close();
     await this.publishes.close();
     await this.links.close();
     await this.#admission.close();
@@ -249,6 +262,7 @@ export class Router implements Component {
 
   #quickSweep(nowMs: number): void {
     this.links.sweep(nowMs);
+    this.#handingOn.look(nowMs);
     this.#receipts.sweep(nowMs);
     this.#presence.sweep(nowMs);
   }
@@ -261,8 +275,15 @@ export class Router implements Component {
     this.#admission.sweep();
   }
 
-  #sequenceLocally(order: PublishOrder): Promise<PublishResult> | PublishResult | "wrong_router" {
+  #sequence(order: PublishOrder): Sequenced | Promise<Sequenced> {
     const sequenced = this.#sequencer.sequence(order);
+    if (!this.#leaving || sequenced instanceof Promise) return sequenced;
+    this.#windows.flushAll();
+    return this.#handingOn.wait(this.#options.clock.monotonic()).then(() => sequenced);
+  }
+
+  #sequenceLocally(order: PublishOrder): Promise<PublishResult> | PublishResult | "wrong_router" {
+    const sequenced = this.#sequence(order);
     if (sequenced instanceof Promise) return sequenced.then(resultOf);
     return sequenced.kind === "refused" && sequenced.code === "wrong_router" ? "wrong_router" : resultOf(sequenced);
   }

@@ -36,6 +36,8 @@ export interface LinksOptions {
   readonly batchSent: (records: number) => void;
   /** A gateway came with its whole interest, or went. */
   readonly changed: () => void;
+  /** A gateway has handed on something. */
+  readonly handedOn: () => void;
 }
 
 /** Links at once: above any fleet of gateways. */
@@ -77,6 +79,12 @@ export class Links implements Component {
   /** Every gateway has handed on everything that it was given. */
   get drained(): boolean {
     for (const link of this.#links.values()) if (!link.drained) return false;
+    return true;
+  }
+
+  /** Whether every gateway has handed on what was sequenced up to a monotonic time. */
+  isHandedOn(atMs: number): boolean {
+    for (const link of this.#links.values()) if (!link.isHandedOn(atMs)) return false;
     return true;
   }
 
@@ -162,6 +170,7 @@ export class Links implements Component {
         return;
       case "batchConfirm":
         link.confirmed(Number(frame.value.number));
+        this.#options.handedOn();
         return;
       case "receipts":
         for (const { receiptId, written, notWritten } of frame.value.receipts) {

@@ -47,6 +47,8 @@ const LIMITS = { bytesMax: LINK_UNDRAINED_BYTES_MAX, ageMsMax: LINK_UNDRAINED_AG
 interface InFlight {
   readonly number: number;
   readonly bytes: number;
+  /** When the first record in it was sequenced. */
+  readonly oldestAtMs: number;
 }
 
 export class Link {
@@ -93,6 +95,12 @@ export class Link {
     return this.#outbox.size === 0 && this.#inFlight.length === 0;
   }
 
+  /** Whether the gateway has handed on what was sequenced up to a monotonic time. */
+  isHandedOn(atMs: number): boolean {
+    const oldestAtMs = this.#inFlight[0]?.oldestAtMs ?? this.#outbox.oldestAtMs;
+    return oldestAtMs === undefined || oldestAtMs > atMs;
+  }
+
   /** Queues a record. False when it had to give way at once. */
   push(record: QueuedRecord): boolean {
     if (this.#state !== "open") return false;
@@ -116,10 +124,11 @@ export class Link {
     if (call.writableNeedDrain) return;
     this.#tellMissed();
     if (this.#inFlightBytes >= IN_FLIGHT_BYTES_MAX) return;
+    const oldestAtMs = this.#outbox.oldestAtMs ?? 0;
     const batch = this.#outbox.takeFrame(this.#batchNumber + 1, BATCH_BYTES_MAX);
     if (batch === undefined) return;
     this.#batchNumber += 1;
-    this.#inFlight.push({ number: this.#batchNumber, bytes: batch.frame.length });
+    this.#inFlight.push({ number: this.#batchNumber, bytes: batch.frame.length, oldestAtMs });
     this.#inFlightBytes += batch.frame.length;
     this.#writing = true;
     this.#options.batchSent(batch.records);

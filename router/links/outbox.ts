@@ -40,6 +40,11 @@ export class Outbox {
     return this.#size;
   }
 
+  /** When the first of what is queued was sequenced; undefined when nothing is. */
+  get oldestAtMs(): number | undefined {
+    return this.#queue[this.#head]?.atMs;
+  }
+
   /** Appends a record; `inFlightBytes` are sent and not confirmed. False when that very record had to give way. */
   push(record: QueuedRecord, inFlightBytes: number): boolean {
     this.#queue.push(record);
