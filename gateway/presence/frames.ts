@@ -23,9 +23,17 @@ export function presenceFrame(topicId: string, connections: number, snapshot?: P
   const page = snapshot?.page;
   if (page !== undefined) text += `,"count":${page.count}`;
   text += `,"connections":${connections}`;
-  if (page !== undefined) text += `,"subscribers":[${membersText(page.members)}]`;
+  if (page !== undefined) text += `,"subscribers":[${membersTextOnce(page.members)}]`;
   if (snapshot?.stale === true) text += `,"stale":true`;
   return `${text}}`;
+}
+
+/** The list written last: a crowd that subscribes at once shares a page, whose waiters come one after the other. */
+let written: { readonly entries: readonly PresenceEntry[]; readonly text: string } = { entries: [], text: "" };
+
+function membersTextOnce(entries: readonly PresenceEntry[]): string {
+  if (written.entries !== entries) written = { entries, text: membersText(entries) };
+  return written.text;
 }
 
 /** One object a user: a member is a user, not a tab. */

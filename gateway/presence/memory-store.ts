@@ -9,8 +9,11 @@ import type { PresenceDecision, PresenceEntry, PresenceOperation, PresencePage, 
 import { pageOf, parseCursor, renderCursor } from "./page.ts";
 import { Departures } from "./departures.ts";
 
-/** Subscriptions held: some 400 bytes each, so 400 MB. One more is not taken, and counted. */
+/** Subscriptions held: some 400 bytes each without their info, so 400 MB. One more is not taken, and counted. */
 const STORE_ENTRIES_MAX = 1_000_000;
+
+/** Characters of all infos, which one user may make 4 KiB long in every one of many subscriptions. As above. */
+const STORE_INFO_LENGTH_MAX = 256 * 1024 * 1024;
 
 /** Gateways with a lease: above any machine's. */
 const LEASES_MAX = 1_000;
@@ -52,6 +55,7 @@ interface MemoryStoreOptions {
   /** Where versions begin: anything that grows with every start, like microseconds since the epoch. */
   readonly firstVersion: number;
   readonly entriesMax?: number;
+  readonly infoLengthMax?: number;
 }
 
 export class MemoryStore {
@@ -60,16 +64,19 @@ export class MemoryStore {
   readonly #departures = new Departures();
   readonly #recoveredAtMs: number;
   readonly #entriesMax: number;
+  readonly #infoLengthMax: number;
   #version: number;
   #ordinal = 0;
   #leaseNumber = 0;
   #entries = 0;
+  #infoLength = 0;
   #refused = 0;
 
   constructor(options: MemoryStoreOptions) {
     this.#recoveredAtMs = options.startedAtMs + RECOVERY_MS;
     this.#version = options.firstVersion;
     this.#entriesMax = options.entriesMax ?? STORE_ENTRIES_MAX;
+    this.#infoLengthMax = options.infoLengthMax ?? STORE_INFO_LENGTH_MAX;
   }
 
   get sizes() {
@@ -166,11 +173,12 @@ export class MemoryStore {
   #join(gateway: string, lease: Lease, entry: PresenceEntry): boolean {
     const key = entryKey(entry);
     if (lease.entries.has(key)) return this.#replace(gateway, lease, entry);
-    if (this.#entries >= this.#entriesMax) {
+    if (this.#entries >= this.#entriesMax || this.#infoLength + infoLengthOf(entry) > this.#infoLengthMax) {
       this.#refused += 1;
       return false;
     }
     this.#entries += 1;
+    this.#infoLength += infoLengthOf(entry);
     lease.entries.set(key, entry);
     const members = this.#membersOf(entry.topicId);
     const known = members.users.get(entry.userId);
@@ -185,6 +193,7 @@ export class MemoryStore {
   /** A subscription that is known keeps its place; its user's info may be another. */
   #replace(gateway: string, lease: Lease, entry: PresenceEntry): false {
     const key = entryKey(entry);
+    this.#infoLength += infoLengthOf(entry) - infoLengthOf(lease.entries.get(key));
     lease.entries.set(key, entry);
     const user = this.#topics.get(entry.topicId)?.users.get(entry.userId);
     const held = user?.entries.get(`${gateway} ${key}`);
@@ -202,6 +211,7 @@ export class MemoryStore {
     const key = entryKey(entry);
     lease.entries.delete(key);
     this.#entries -= 1;
+    this.#infoLength -= infoLengthOf(entry);
     const members = this.#topics.get(entry.topicId);
     const user = members?.users.get(entry.userId);
     if (members === undefined || user === undefined) return false;
@@ -245,4 +255,8 @@ export class MemoryStore {
 /** A connection may become another user's, while its subscriptions live on. */
 function entryKey(entry: PresenceEntry): string {
   return `${entry.topicId} ${entry.connectionId} ${entry.subscriptionId} ${entry.userId}`;
+}
+
+function infoLengthOf(entry: PresenceEntry | undefined): number {
+  return entry?.info?.length ?? 0;
 }

@@ -57,7 +57,7 @@ export function pageOf(users: ReadonlyMap<string, ListedUser>, limit: number, fr
   return { page, next: undefined };
 }
 
-/** About the bytes of an entry as JSON; texts outside ASCII count less than they take, which the cap bears. */
-function bytesOf(entry: PresenceEntry): number {
+/** About the bytes of an entry, also as JSON; texts outside ASCII count less than they take, which the cap bears. */
+export function bytesOf(entry: PresenceEntry): number {
   return entry.userId.length + (entry.info?.length ?? 0) + entry.connectionId.length + 128;
 }

@@ -7,15 +7,19 @@
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
-import { Counter, Gauge, type Registry } from "#core/runtime/metrics.ts";
+import { Counter, type Registry, readGauge } from "#core/runtime/metrics.ts";
 import { FreshLists } from "./fresh-lists.ts";
+import { bytesOf } from "./page.ts";
 import type { PresencePage, PresenceSnapshot, PresenceStore } from "./presence.ts";
 
 /** Milliseconds a snapshot may take: a subscriber waits for it. */
 const SNAPSHOT_MS = 200;
 
-/** Subscriptions in all pages that are kept for when the store is gone: some 40 MB. */
-const KEPT_ENTRIES_MAX = 100_000;
+/** Bytes of all pages that are kept for when the store is gone, about: 100,000 members, or 8,000 with the longest info. */
+export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Bytes of a page without its members, about: of topics that nobody is in there may be many. */
+const EMPTY_PAGE_BYTES = 512;
 
 export interface SnapshotQuery {
   readonly topicId: string;
@@ -50,7 +54,7 @@ export class Snapshots {
   readonly #kept = new Map<string, PresencePage>();
   readonly #outcomes: Counter;
   readonly #freshLists: FreshLists;
-  #keptEntries = 0;
+  #keptBytes = 0;
   #wholeAtMs = 0;
   #waiters: Waiter[] = [];
   #settledChange = 0;
@@ -65,17 +69,8 @@ export class Snapshots {
       registers,
     });
     this.#freshLists = new FreshLists(options.clock, options.registry, (query) => this.#take(query));
-    const kept = (): number => this.#keptEntries;
-    options.registry.registerMetric(
-      new Gauge({
-        name: "earshot_presence_kept_entries",
-        help: "Subscriptions in member lists that are kept for when the store is gone.",
-        registers: [],
-        collect() {
-          this.set(kept());
-        },
-      }),
-    );
+    const help = `Bytes of member lists that are kept for when the store is gone, about; ${KEPT_BYTES_MAX} at most.`;
+    readGauge(options.registry, "earshot_presence_kept_bytes", help, () => this.#keptBytes);
   }
 
   async take(query: SnapshotQuery): Promise<PresenceSnapshot> {
@@ -115,7 +110,7 @@ export class Snapshots {
     this.interrupted();
     this.#freshLists.close();
     this.#kept.clear();
-    this.#keptEntries = 0;
+    this.#keptBytes = 0;
   }
 
   async #take(query: SnapshotQuery): Promise<PresenceSnapshot> {
@@ -192,13 +187,15 @@ export class Snapshots {
     if (limit < PRESENCE_PAGE_MAX && page.nextCursor !== undefined) return;
     const before = this.#kept.get(topicId);
     if (before !== undefined && before.version > page.version) return;
-    this.#keptEntries += page.members.length - (before?.members.length ?? 0);
+    // Everybody who shared the read comes by.
+    if (before === page) return;
+    this.#keptBytes += bytesOfPage(page) - (before === undefined ? 0 : bytesOfPage(before));
     this.#kept.delete(topicId);
     this.#kept.set(topicId, page);
     for (const [oldest, forgotten] of this.#kept) {
-      if (this.#keptEntries <= KEPT_ENTRIES_MAX && this.#kept.size <= KEPT_ENTRIES_MAX) break;
+      if (this.#keptBytes <= KEPT_BYTES_MAX) break;
       this.#kept.delete(oldest);
-      this.#keptEntries -= forgotten.members.length;
+      this.#keptBytes -= bytesOfPage(forgotten);
     }
   }
 
@@ -212,4 +209,10 @@ export class Snapshots {
     );
     return { ...page, members, nextCursor: undefined };
   }
+}
+
+function bytesOfPage({ members }: PresencePage): number {
+  let bytes = EMPTY_PAGE_BYTES;
+  for (const entry of members) bytes += bytesOf(entry);
+  return bytes;
 }

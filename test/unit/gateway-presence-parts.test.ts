@@ -240,6 +240,26 @@ test("a store that is full takes no more, counts that, and takes again when some
   expect(touch(6, "join", "carol")).toMatchObject({ changed: true, count: 2 });
 });
 
+test("a store whose members say too much of themselves takes no more, and again when they say less or leave", () => {
+  const store = new MemoryStore({ startedAtMs: 0, firstVersion: 0, infoLengthMax: 100 });
+  const lease = store.renewLease("g", 6_000, 0) ?? "";
+  let batch = 0;
+  const touch = (kind: "join" | "leave", user: string, length: number) => {
+    batch += 1;
+    return store.apply("g", lease, batch, [{ kind, entry: entryOf(user, 1, "x".repeat(length)) }], 0)?.[0]?.changed;
+  };
+  expect([touch("join", "alice", 60), touch("join", "bob", 40), touch("join", "carol", 1)]).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  expect(store.sizes).toMatchObject({ entries: 2, refused: 1 });
+  touch("join", "alice", 10);
+  expect([touch("join", "carol", 51), touch("join", "carol", 50)]).toEqual([false, true]);
+  for (const user of ["alice", "bob", "carol"]) expect(touch("leave", user, 0)).toBe(true);
+  expect(touch("join", "dave", 100)).toBe(true);
+});
+
 test("a page ends before it is too large for a connection, and the next one goes on", () => {
   const store = new MemoryStore({ startedAtMs: 0, firstVersion: 0 });
   const lease = store.renewLease("g", 6_000, 0) ?? "";

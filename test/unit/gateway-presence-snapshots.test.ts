@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from "vitest";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { createRegistry, type Registry } from "#core/runtime/metrics.ts";
 import type { PresencePage, PresenceStore } from "../../gateway/presence/presence.ts";
-import { Snapshots } from "../../gateway/presence/snapshots.ts";
+import { KEPT_BYTES_MAX, Snapshots } from "../../gateway/presence/snapshots.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 
 const TOPIC = { topicId: "shop.chat", limit: 1_000, cursor: undefined };
@@ -152,19 +152,22 @@ test("a known page is cut to what was asked for, and a page cut short replaces n
   expect([stale.page?.count, stale.page?.nextCursor]).toEqual([3, undefined]);
 });
 
-test("pages are kept up to 100,000 subscriptions; the one read longest ago is forgotten", async () => {
-  const users = Array.from({ length: 1_000 }, (_, index) => `u${index}`);
+test("pages are kept up to a number of bytes; the one read longest ago is forgotten", async () => {
+  const users = Array.from({ length: 100 }, (_, index) => `u${index}`);
+  const { members, ...rest } = pageOf(users);
+  const info = JSON.stringify("x".repeat(4_000));
   const read = async (topicId: string): Promise<void> => {
     const snapshot = take({ ...TOPIC, topicId }, 0);
     await turn();
-    reads.at(-1)?.resolve(pageOf(users));
+    reads.at(-1)?.resolve({ ...rest, members: members.map((entry) => ({ ...entry, info })) });
     await snapshot;
   };
-  for (let index = 0; index < 100; index++) await read(`shop.t${index}`);
-  expect((await take({ ...TOPIC, topicId: "shop.t0" }, "never")).page?.count).toBe(1_000);
-  await read("shop.t100");
-  expect((await take({ ...TOPIC, topicId: "shop.t0" }, "never")).page).toBeUndefined();
-  expect((await take({ ...TOPIC, topicId: "shop.t1" }, "never")).page?.count).toBe(1_000);
+  const known = async (topicId: string) => (await take({ ...TOPIC, topicId }, "never")).page?.count;
+  const fitting = Math.floor(KEPT_BYTES_MAX / (100 * 4_200));
+  for (let index = 0; index < fitting; index++) await read(`shop.t${index}`);
+  expect(await known("shop.t0")).toBe(100);
+  for (let index = fitting; index < fitting + 5; index++) await read(`shop.t${index}`);
+  expect([await known("shop.t0"), await known(`shop.t${fitting + 4}`)]).toEqual([undefined, 100]);
 });
 
 test("a store that was started anew is stale until everybody is back, by what was known before it", async () => {
