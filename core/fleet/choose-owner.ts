@@ -1,5 +1,5 @@
 // Owns: which router of a shard's list the next publish goes to. Pure; placer.ts acts on it.
-// The first that is live; a draining one only if nothing else; nobody twice that refused this very publish.
+// The first that is live; a draining one only if nobody else has the interest; nobody twice that refused this very publish.
 
 import type { Router, ShardOwners } from "../domain/shard-map.ts";
 import type { Availability } from "./publish-stream.ts";
@@ -11,27 +11,32 @@ export type Choice =
   | { readonly kind: "none" };
 
 /**
- * `refused`: it has refused this publish; `avoided`: it has just refused others of the shard, so it comes last among the
- * live ones.
+ * How a router of the list stands with one publish: it has `refused` this very one; it has just refused others of the
+ * shard (`avoided`); it is `new` in the shard's list, where gateways are only now registering their interest.
  */
+export type Standing = "usual" | "avoided" | "new" | "refused";
+
+/** In this order: live ones, live ones that are avoided, draining ones (they serve on), live ones that are new. */
 export function chooseOwner(
   owners: ShardOwners,
   availabilityOf: (router: Router) => Availability,
-  refused: (router: Router) => boolean,
-  avoided: (router: Router) => boolean,
+  standingOf: (router: Router) => Standing,
 ): Choice {
-  let second: Router | undefined;
-  let draining: Router | undefined;
+  const best = new Map<"avoided" | "draining" | "new", Router>();
+  const keep = (place: "avoided" | "draining" | "new", router: Router): void => {
+    if (!best.has(place)) best.set(place, router);
+  };
   let soon = false;
   for (const router of owners) {
-    if (refused(router)) continue;
+    const standing = standingOf(router);
+    if (standing === "refused") continue;
     switch (availabilityOf(router)) {
       case "live":
-        if (!avoided(router)) return { kind: "router", router };
-        second ??= router;
+        if (standing === "usual") return { kind: "router", router };
+        keep(standing, router);
         break;
       case "draining":
-        draining ??= router;
+        keep("draining", router);
         break;
       case "pending":
         soon = true;
@@ -40,7 +45,7 @@ export function chooseOwner(
         break;
     }
   }
-  const router = second ?? draining;
+  const router = best.get("avoided") ?? best.get("draining") ?? best.get("new");
   if (router !== undefined) return { kind: "router", router };
   return { kind: soon ? "soon" : "none" };
 }

@@ -34,6 +34,12 @@ const FIRST_DIAL_MS = 1_000;
 /** Milliseconds for which a router that refused a publish of a shard comes last for that shard. */
 const AVOID_MS = 250;
 
+/**
+ * Milliseconds for which a router is new in a shard's list: gateways that got the map a moment later, or are slow to
+ * register, have done so by then. Meanwhile draining routers, which have the interest, come first.
+ */
+const NEW_MS = 1_000;
+
 export interface DispatcherOptions {
   readonly clock: Clock;
   readonly metrics: PublishMetrics;
@@ -65,12 +71,31 @@ export class Dispatcher {
     this.flushAll();
   }
 
-  #laneOf(flight: Flight): ShardLane {
-    const known = this.#lanes.get(flight.shard);
+  /** Another map is in force. */
+  mapChanged(map: ShardMap, before: ShardMap): void {
+    const untilMs = this.#options.clock.monotonic() + NEW_MS;
+    for (const [shard, owners] of map.shards.entries()) {
+      const listed = before.shards[shard] ?? [];
+      const newcomers = owners.filter(({ incarnation }) => listed.every((other) => other.incarnation !== incarnation));
+      if (listed.length === 0 || newcomers.length === 0) continue;
+      this.#lane(shard).listed(
+        newcomers.map(({ incarnation }) => incarnation),
+        untilMs,
+      );
+    }
+    this.flushAll();
+  }
+
+  #lane(shard: number): ShardLane {
+    const known = this.#lanes.get(shard);
     if (known !== undefined) return known;
     const lane = new ShardLane();
-    this.#lanes.set(flight.shard, lane);
+    this.#lanes.set(shard, lane);
     return lane;
+  }
+
+  #laneOf(flight: Flight): ShardLane {
+    return this.#lane(flight.shard);
   }
 
   /** How far a router can be counted on, this process itself included. */
@@ -83,11 +108,8 @@ export class Dispatcher {
   #choose(lane: ShardLane, flight: Flight): Choice {
     if (this.#closed) return { kind: "none" };
     const nowMs = this.#options.clock.monotonic();
-    return chooseOwner(
-      this.#options.map().shards[flight.shard] ?? [],
-      this.availabilityOf,
-      (router) => flight.refusedBy(router.incarnation),
-      (router) => lane.avoids(router.incarnation, nowMs),
+    return chooseOwner(this.#options.map().shards[flight.shard] ?? [], this.availabilityOf, ({ incarnation }) =>
+      flight.refusedBy(incarnation) ? "refused" : lane.standingOf(incarnation, nowMs),
     );
   }
 

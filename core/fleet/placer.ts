@@ -13,7 +13,7 @@ import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Registry } from "../runtime/metrics.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
-import { chooseOwner } from "./choose-owner.ts";
+import { chooseOwner, type Standing } from "./choose-owner.ts";
 import { Dispatcher, type LocalSequencer } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
 import { OWN_FREEZE_MS } from "./heartbeat.ts";
@@ -186,17 +186,18 @@ export class Placer implements Component {
   }
 
   #onMap(map: ShardMap): void {
+    const before = this.#map;
     this.#map = map;
     this.#streams.follow(map, this.#options.local?.incarnation);
-    this.#dispatcher.flushAll();
+    this.#dispatcher.mapChanged(map, before);
   }
 
   #firstAlive(topicId: string): Router | undefined {
-    const choice = chooseOwner(ownersOf(this.#map, topicId), this.#dispatcher.availabilityOf, never, never);
+    const choice = chooseOwner(ownersOf(this.#map, topicId), this.#dispatcher.availabilityOf, usual);
     return choice.kind === "router" ? choice.router : undefined;
   }
 }
 
-function never(): boolean {
-  return false;
+function usual(): Standing {
+  return "usual";
 }

@@ -3,6 +3,7 @@
 // stream. Publishes that come back (refused unhandled, not written) are older than what waits: they do not ask here.
 
 import type { Timer } from "../runtime/clock.ts";
+import type { Standing } from "./choose-owner.ts";
 import { FlightQueue } from "./flight-queue.ts";
 
 export class ShardLane {
@@ -20,6 +21,9 @@ export class ShardLane {
   /** A router that refused a publish of this shard, and until when it comes last. */
   #avoided: string | undefined;
   #avoidedUntilMs = 0;
+  /** Routers that came into this shard's list last, and until when they are new there. */
+  #newcomers: readonly string[] = [];
+  #newUntilMs = 0;
 
   /** Whether a new publish to `target` would overtake answers due from another one. */
   mustWait(target: string): boolean {
@@ -60,7 +64,14 @@ export class ShardLane {
     this.#avoidedUntilMs = untilMs;
   }
 
-  avoids(incarnation: string, nowMs: number): boolean {
-    return incarnation === this.#avoided && nowMs < this.#avoidedUntilMs;
+  /** These came into the shard's list, which held others before. */
+  listed(newcomers: readonly string[], untilMs: number): void {
+    this.#newcomers = newcomers;
+    this.#newUntilMs = untilMs;
+  }
+
+  standingOf(incarnation: string, nowMs: number): Exclude<Standing, "refused"> {
+    if (nowMs < this.#newUntilMs && this.#newcomers.includes(incarnation)) return "new";
+    return incarnation === this.#avoided && nowMs < this.#avoidedUntilMs ? "avoided" : "usual";
   }
 }

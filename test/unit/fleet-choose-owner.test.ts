@@ -7,14 +7,18 @@ function choose(
   states: readonly Availability[],
   refused: readonly number[] = [],
   avoided: readonly number[] = [],
+  newcomers: readonly number[] = [],
 ): string {
   const owners = states.map((_, index) => routerAt(String(index)));
   const place = (incarnation: string): number => Number(incarnation);
   const choice = chooseOwner(
     owners,
     ({ incarnation }) => states[place(incarnation)] ?? "dead",
-    ({ incarnation }) => refused.includes(place(incarnation)),
-    ({ incarnation }) => avoided.includes(place(incarnation)),
+    ({ incarnation }) => {
+      if (refused.includes(place(incarnation))) return "refused";
+      if (newcomers.includes(place(incarnation))) return "new";
+      return avoided.includes(place(incarnation)) ? "avoided" : "usual";
+    },
   );
   return choice.kind === "router" ? choice.router.incarnation : choice.kind;
 }
@@ -47,4 +51,11 @@ test("a router that just refused others of the shard comes last among the live, 
   expect(choose(["live", "live"], [], [0])).toBe("1");
   expect(choose(["live", "dead"], [], [0])).toBe("0");
   expect(choose(["live", "draining"], [], [0])).toBe("0");
+});
+
+test("a router that is new in the list comes last, also behind a draining one, which has the interest", () => {
+  expect(choose(["draining", "live"], [], [], [1])).toBe("0");
+  expect(choose(["live", "live"], [], [], [0])).toBe("1");
+  expect(choose(["dead", "live"], [], [], [1])).toBe("1");
+  expect(choose(["draining", "live"], [0], [], [1])).toBe("1");
 });

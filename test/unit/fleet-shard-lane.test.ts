@@ -43,5 +43,20 @@ test("a wait that was given up counts old answers no more, whenever they come", 
 test("a router is avoided until its time is over, and another never", () => {
   const lane = new ShardLane();
   lane.avoid("a", 100);
-  expect([lane.avoids("a", 99), lane.avoids("a", 100), lane.avoids("b", 0)]).toEqual([true, false, false]);
+  expect([lane.standingOf("a", 99), lane.standingOf("a", 100), lane.standingOf("b", 0)]).toEqual([
+    "avoided",
+    "usual",
+    "usual",
+  ]);
+});
+
+test("a router that came into the list is new for its time, also where it refused", () => {
+  const lane = new ShardLane();
+  lane.avoid("a", 100);
+  lane.listed(["a"], 50);
+  expect([lane.standingOf("a", 49), lane.standingOf("a", 50), lane.standingOf("b", 49)]).toEqual([
+    "new",
+    "avoided",
+    "usual",
+  ]);
 });
