@@ -4,8 +4,11 @@
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { PresenceEntry } from "./presence.ts";
 
-/** Bytes of one page, about: half of what a connection may have unsent, so that a first presence frame always fits. */
-export const PAGE_BYTES_MAX = 512 * 1024;
+/**
+ * Bytes of one page, about: 1,000 members with a name each, or 60 with the longest info. A quarter of the control frames
+ * that a connection may have unsent; a crowd that subscribes at once is written as many of these in one turn.
+ */
+export const PAGE_BYTES_MAX = 256 * 1024;
 
 interface PagePosition {
   /** Ordinal of the last user that was listed. */
