@@ -67,7 +67,7 @@ type Handler<M> = M extends {
 export type Handlers<S extends DescService> = { readonly [K in keyof S["method"]]: Handler<S["method"][K]> };
 
 /** The grpc-js definition of a service: paths, streaming flags, serializers. */
-export function definitionOf(service: DescService): grpc.ServiceDefinition {
+function definitionOf(service: DescService): grpc.ServiceDefinition {
   const definition: Record<string, grpc.MethodDefinition<unknown, unknown>> = {};
   for (const method of service.methods) definition[method.localName] = methodDefinition(method);
   return definition;

@@ -32,7 +32,7 @@ const SILENT_MS = 60_000;
  * Requests of one connection that may wait behind one without its answer; one more ends the connection. Browsers send
  * none, tools a few. node:http itself takes all that come in one packet: 1,000 and more, each 20 KB until its turn.
  */
-export const PIPELINED_MAX = 16;
+const PIPELINED_MAX = 16;
 
 /** Makes the server. It is never told to listen: connections are emitted into it. */
 export function createHttpServer(handler: FastifyServerFactoryHandler): Server {
