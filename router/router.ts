@@ -69,7 +69,7 @@ export class Router implements Component {
   readonly #admission: ChannelAdmission;
   readonly #hot: HotTopics;
   readonly #stop: () => void;
-  readonly #handingOn = new HandingOn((atMs) => this.links.isHandedOn(atMs));
+  readonly #handingOn: HandingOn;
   #gateways: readonly string[] | undefined;
   /** Answers are given once gateways have handed on what they are about. */
   #leaving = false;
@@ -82,6 +82,7 @@ export class Router implements Component {
     const topic = (key: string) => fleet.topic(key);
     const stats = new RouterStats();
     const drops = new Drops();
+    this.#handingOn = new HandingOn(clock, (atMs) => this.links.isHandedOn(atMs));
     const batches = batchHistogram(registry);
     this.#spoken = new SpokenMemory(clock.monotonic());
     this.#placement = new Placement(self.incarnation);
@@ -117,9 +118,9 @@ export class Router implements Component {
       batchSent: (records) => batches.observe(records),
       changed: () => {
         this.warmth.tick(clock.monotonic());
-        this.#handingOn.look(clock.monotonic());
+        this.#handingOn.look();
       },
-      handedOn: () => this.#handingOn.look(clock.monotonic()),
+      handedOn: () => this.#handingOn.look(),
     });
     this.warmth = new Warmth({
       startedAtMs: clock.monotonic(),
@@ -206,7 +207,7 @@ export class Router implements Component {
     if (this.#leaving) return;
     this.#leaving = true;
     this.#windows.flushAll();
-    await this.#handingOn.wait(this.#options.clock.monotonic());
+    await this.#handingOn.wait();
     this.#draining = true;
     this.links.announceDraining();
     this.publishes.announceDraining();
@@ -262,7 +263,6 @@ export class Router implements Component {
 
   #quickSweep(nowMs: number): void {
     this.links.sweep(nowMs);
-    this.#handingOn.look(nowMs);
     this.#receipts.sweep(nowMs);
     this.#presence.sweep(nowMs);
   }
@@ -279,7 +279,7 @@ export class Router implements Component {
     const sequenced = this.#sequencer.sequence(order);
     if (!this.#leaving || sequenced instanceof Promise) return sequenced;
     this.#windows.flushAll();
-    return this.#handingOn.wait(this.#options.clock.monotonic()).then(() => sequenced);
+    return this.#handingOn.wait().then(() => sequenced);
   }
 
   #sequenceLocally(order: PublishOrder): Promise<PublishResult> | PublishResult | "wrong_router" {
