@@ -1,6 +1,8 @@
 // Owns: presence frames after the first: at most one a second and topic, only where somebody asked for presence. Members:
-// what changed since the last frame, merged per user by the store's versions, so that who came and went in between is
-// not in it, whatever order the gateways' updates took. Count: the number of subscriptions, when it changed.
+// what changed since the last frame, merged per user by the store's versions, so that the last word on each is in it,
+// whatever order the gateways' updates took. Count: the number of subscriptions, when it changed.
+// Invariant: the last word is told even where it takes back the one before it: somebody may have been given a first list
+// in between, and knows that one.
 // Elsewhere: who is a member (the presence store), the first frame of a subscription (gateway/presence/frames.ts).
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
@@ -19,11 +21,9 @@ const FRAMES_PER_SWEEP = 2_000;
 const CHANGES_MAX = PRESENCE_PAGE_MAX;
 
 interface UserChange {
-  firstVersion: number;
-  firstKind: "joined" | "left";
-  lastVersion: number;
-  lastKind: "joined" | "left";
-  member: PresenceMember;
+  readonly version: number;
+  readonly kind: "joined" | "left";
+  readonly member: PresenceMember;
 }
 
 interface Members {
@@ -108,11 +108,7 @@ export class PresenceFrames<Link> {
         if (members.users === undefined) return membersFrame(entry.id, numbers, undefined);
         const joined: PresenceMember[] = [];
         const left: PresenceMember[] = [];
-        for (const { firstKind, lastKind, member } of members.users.values()) {
-          // Whose first change was a leave was there before; who came in between and is gone again was never told.
-          if (firstKind !== lastKind) continue;
-          (lastKind === "joined" ? joined : left).push(member);
-        }
+        for (const { kind, member } of members.users.values()) (kind === "joined" ? joined : left).push(member);
         return joined.length + left.length === 0 ? undefined : membersFrame(entry.id, numbers, { joined, left });
       }
     }
@@ -121,16 +117,5 @@ export class PresenceFrames<Link> {
 
 function note(users: Map<string, UserChange>, kind: "joined" | "left", member: PresenceMember, version: number): void {
   const known = users.get(member.userId);
-  if (known === undefined) {
-    users.set(member.userId, { firstVersion: version, firstKind: kind, lastVersion: version, lastKind: kind, member });
-    return;
-  }
-  if (version < known.firstVersion) {
-    known.firstVersion = version;
-    known.firstKind = kind;
-  }
-  if (version < known.lastVersion) return;
-  known.lastVersion = version;
-  known.lastKind = kind;
-  known.member = member;
+  if (known === undefined || version >= known.version) users.set(member.userId, { version, kind, member });
 }
