@@ -82,6 +82,7 @@ test("a router that the map does not list for a shard refuses unhandled, and que
   const link = linkTo(two.router.address, "g0");
   await link.interest([{ topicId: "shop.chat", count: 1 }], true);
   const stale = publisherTo([two.router, one.router]);
+  await until(() => stale.placer.streamState(two.router.incarnation) === "live", "the first of its list is there");
   const result = await stale.placer.place(messageOrder("shop.chat", 1));
   expect(result.messageId.startsWith(one.router.incarnation)).toBe(true);
   expect(await two.metric("earshot_router_wrong_router_total")).toBe(1);
