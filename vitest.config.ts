@@ -28,8 +28,6 @@ export default defineConfig({
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: 1,
-          // A machine of CI may stand still for seconds. What needed a second try says so in the log, and is to be mended.
-          retry: inCi ? 1 : 0,
           sequence: { groupOrder: 1 },
         },
       },
