@@ -34,11 +34,18 @@ const SETTING_OF: Readonly<Record<DoorName, string>> = {
 /** Connections the kernel keeps for us while the event loop is busy. */
 const BACKLOG = 1024;
 
-/** Listens on both ports; connections are not read from. Throws CannotStart, with nothing left open. */
-export async function openDoors(host: string, ports: Readonly<Record<DoorName, number>>): Promise<Doors> {
-  const http = await open("http", host, ports.http);
+/**
+ * Listens on both ports; connections are not read from. Where the kernel shares ports the gateways can listen beside us,
+ * and nobody else can take a port before they do. Throws CannotStart, with nothing left open.
+ */
+export async function openDoors(
+  host: string,
+  ports: Readonly<Record<DoorName, number>>,
+  sharing: PortSharing,
+): Promise<Doors> {
+  const http = await open("http", host, ports.http, sharing);
   try {
-    return { http, grpc: await open("grpc", host, ports.grpc) };
+    return { http, grpc: await open("grpc", host, ports.grpc, sharing) };
   } catch (error) {
     http.close();
     throw error;
@@ -58,17 +65,27 @@ export function closeDoors(doors: Doors): void {
   doors.grpc.close();
 }
 
-async function open(door: DoorName, host: string, port: number): Promise<Server> {
-  const server = createServer({ pauseOnConnect: true });
-  // Too early, while nobody could answer; handoff.ts puts itself in this place.
-  server.on("connection", (socket) => socket.destroy());
+async function open(door: DoorName, host: string, port: number, sharing: PortSharing): Promise<Server> {
+  const shared = sharing === "reusePort";
   try {
-    server.listen({ host, port, backlog: BACKLOG, exclusive: true });
-    await once(server, "listening");
-    return server;
+    if (!shared || port === 0) return await listen(host, port, shared);
+    // Alone first: a port that somebody else shares would be shared with them too.
+    const alone = await listen(host, port, false);
+    alone.close();
+    await once(alone, "close");
+    return await listen(host, port, true);
   } catch (error) {
     throw new CannotStart(sentenceOf(door, host, port, error));
   }
+}
+
+async function listen(host: string, port: number, reusePort: boolean): Promise<Server> {
+  const server = createServer({ pauseOnConnect: true });
+  // Too early, while nobody could answer; handoff.ts puts itself in this place.
+  server.on("connection", (socket) => socket.destroy());
+  server.listen({ host, port, backlog: BACKLOG, reusePort, exclusive: true });
+  await once(server, "listening");
+  return server;
 }
 
 function sentenceOf(door: DoorName, host: string, port: number, error: unknown): string {

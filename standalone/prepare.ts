@@ -27,7 +27,7 @@ export interface Prepared {
   readonly portSharing: PortSharing;
   /** Whether `auto` chose how ports are shared, and what it chose is the usual. */
   readonly usualPortSharing: boolean;
-  /** Listening already. Where the kernel shares the ports they must be closed before gateways listen. */
+  /** Listening already. Where the kernel shares the ports they are closed once a gateway listens too. */
   readonly doors: Doors;
   readonly lock: Lock;
 }
@@ -49,7 +49,7 @@ export async function prepare(sources: ConfigSources): Promise<Prepared> {
     rmSync(peersFolder, { recursive: true, force: true });
     mkdirSync(peersFolder);
     const secret = asked.secret === "" ? loadOrCreateSecret(asked.state) : asked.secret;
-    const doors = await openDoors(asked.host, { http: asked.port, grpc: asked.grpcPort });
+    const doors = await openDoors(asked.host, { http: asked.port, grpc: asked.grpcPort }, portSharing);
     const ports = portsOf(doors);
     const config = { ...asked, secret, portSharing, port: ports.http, grpcPort: ports.grpc };
     const peerSecret = randomBytes(PEER_SECRET_BYTES).toString("base64url");

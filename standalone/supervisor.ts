@@ -67,8 +67,6 @@ export class Supervisor implements Component, ChildEvents {
     const { doors, portSharing } = this.#prepared;
     if (portSharing === "handoff") {
       this.#handoff = new Handoff(doors, this.#of("gateway"), (gateway) => this.#liveness.answers(gateway));
-    } else {
-      closeDoors(doors);
     }
     for (const child of this.#children) child.start();
     const patience = setTimeout(() => this.#sayWhoIsMissing(), PATIENCE_MS);
@@ -102,6 +100,8 @@ export class Supervisor implements Component, ChildEvents {
     this.#lastWords.delete(child.slot.name);
     this.#reasons.delete(child.slot.name);
     this.#log.info({ process: child.slot.name, pid: child.process?.pid }, "process ready");
+    // The ports are the gateways' own from now on.
+    if (child.slot.role === "gateway" && this.#handoff === undefined) closeDoors(this.#prepared.doors);
     if (this.#children.every(({ state }) => state.kind === "ready")) this.#started.resolve();
   }
 

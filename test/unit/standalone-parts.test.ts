@@ -53,7 +53,7 @@ test("--help lists every setting of npm start, and none that is another process'
 
 describe("the ports", () => {
   test("a 0 is one real port for all", async () => {
-    const doors = await openDoors("127.0.0.1", { http: 0, grpc: 0 });
+    const doors = await openDoors("127.0.0.1", { http: 0, grpc: 0 }, "handoff");
     const { http, grpc } = portsOf(doors);
     expect(http).toBeGreaterThan(0);
     expect(grpc).not.toBe(http);
@@ -65,16 +65,36 @@ describe("the ports", () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen({ host: "127.0.0.1", port: 0, reusePort: true }, resolve));
     const { port } = other.address() as { port: number };
-    await expect(openDoors("127.0.0.1", { http: port, grpc: 0 })).rejects.toThrow(
+    await expect(openDoors("127.0.0.1", { http: port, grpc: 0 }, "handoff")).rejects.toThrow(
       `port ${port} on 127.0.0.1 is in use by another program; choose another one with --port or EARSHOT_PORT`,
     );
-    await expect(openDoors("127.0.0.1", { http: 0, grpc: port })).rejects.toThrow("--grpc-port or EARSHOT_GRPC_PORT");
+    await expect(openDoors("127.0.0.1", { http: 0, grpc: port }, "reusePort")).rejects.toThrow(
+      "--grpc-port or EARSHOT_GRPC_PORT",
+    );
     await new Promise((resolve) => other.close(resolve));
-    closeDoors(await openDoors("127.0.0.1", { http: port, grpc: 0 }));
+    closeDoors(await openDoors("127.0.0.1", { http: port, grpc: 0 }, "handoff"));
   });
 
+  test.runIf(process.platform === "linux")(
+    "a shared one is held until a gateway has it, and nobody else gets it",
+    async () => {
+      const doors = await openDoors("127.0.0.1", { http: 0, grpc: 0 }, "reusePort");
+      const { http: port } = portsOf(doors);
+      await expect(openDoors("127.0.0.1", { http: port, grpc: 0 }, "handoff")).rejects.toThrow("is in use");
+      const gateway = createServer();
+      await new Promise<void>((resolve) => gateway.listen({ host: "127.0.0.1", port, reusePort: true }, resolve));
+      closeDoors(doors);
+      const fixed = openDoors("127.0.0.1", { http: port, grpc: 0 }, "reusePort");
+      await expect(fixed).rejects.toThrow(`port ${port} on 127.0.0.1 is in use by another program`);
+      await new Promise((resolve) => gateway.close(resolve));
+      const again = await openDoors("127.0.0.1", { http: port, grpc: 0 }, "reusePort");
+      expect(portsOf(again).http).toBe(port);
+      closeDoors(again);
+    },
+  );
+
   test("an address that is not this machine's is named with its setting", async () => {
-    await expect(openDoors("192.0.2.1", { http: 0, grpc: 0 })).rejects.toThrow("(--host, EARSHOT_HOST)");
+    await expect(openDoors("192.0.2.1", { http: 0, grpc: 0 }, "handoff")).rejects.toThrow("(--host, EARSHOT_HOST)");
   });
 
   test("are shared by the kernel on Linux, handed over elsewhere, and as asked", () => {
