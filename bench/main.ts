@@ -1,0 +1,21 @@
+// Owns: `npm run bench -- <name> [arguments]`: the benches by name, with what each measures. Each is a file of this folder,
+// run in a process of its own; its method stands at its head.
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+const BENCHES: Readonly<Record<string, string>> = {
+  "router-alone": "messages one router hands on a CPU-second       [seconds] [messages a frame] [topics]",
+  "gateway-fan-out": "what a delivery costs a gateway, beside plain ws  [subscribers] [rounds] [seconds a round]",
+};
+
+const [name, ...rest] = process.argv.slice(2);
+const file = join(import.meta.dirname, `${name}.ts`);
+if (name === undefined || !(name in BENCHES) || !existsSync(file)) {
+  const lines = Object.entries(BENCHES).map(([each, measures]) => `  ${each.padEnd(18)}${measures}`);
+  process.stderr.write(`npm run bench -- <name> [arguments]\n${lines.join("\n")}\n`);
+  process.exitCode = 2;
+} else {
+  process.exitCode = spawnSync(process.execPath, [file, ...rest], { stdio: "inherit" }).status ?? 1;
+}
