@@ -6,6 +6,7 @@ import type { Metadata } from "../runtime/grpc.ts";
 import { EarshotError } from "../runtime/errors.ts";
 import { bearerToken } from "./bearer.ts";
 import type { Caller, Edge } from "./edge.ts";
+import { limitAddress } from "./limit-address.ts";
 
 /** Proves and admits a caller. Throws unauthenticated, token_expired, rate_limited, overloaded. */
 export async function admitCaller(
@@ -38,8 +39,8 @@ function newCallId(): string {
   return `${CALL_ID_PREFIX}-${calls.toString(36)}`;
 }
 
-/** `host:port` without the port; IPv4 in IPv6 (RFC 4291, section 2.5.5.2) as IPv4. */
+/** What the address of a `host:port` counts as. */
 export function addressOf(peer: string): string {
   const colon = peer.lastIndexOf(":");
-  return (colon < 0 ? peer : peer.slice(0, colon)).replace(/^::ffff:(?=\d+\.)/, "");
+  return limitAddress(colon < 0 ? peer : peer.slice(0, colon));
 }

@@ -1,8 +1,9 @@
-// Owns: whose address a call counts for. Only proxies of the setting trustedProxies are believed, from the nearest one
-// outwards: the first address in X-Forwarded-For (read from its end) that is not a trusted proxy is the client.
-// Used by HTTP, SSE and the WebSocket upgrade.
+// Owns: whose address a call counts for (for limits alone: see core/edge/limit-address.ts). Only proxies of the setting
+// trustedProxies are believed, from the nearest one outwards: the first address in X-Forwarded-For (read from its end)
+// that is not a trusted proxy is the client. Used by HTTP, SSE and the WebSocket upgrade.
 
 import { BlockList, isIP } from "node:net";
+import { limitAddress } from "#core/edge/limit-address.ts";
 
 /** Entries of X-Forwarded-For that are looked at: more proxies in a row than anybody has. */
 const HOPS_MAX = 16;
@@ -19,8 +20,16 @@ export function trustedProxies(entries: readonly string[]): BlockList {
   return list;
 }
 
-/** The client's address; `remote` is the socket's peer. */
+/** What the client's address counts as; `remote` is the socket's peer. */
 export function clientAddress(
+  remote: string | undefined,
+  forwardedFor: string | readonly string[] | undefined,
+  trusted: BlockList,
+): string {
+  return limitAddress(nearestUntrusted(remote, forwardedFor, trusted));
+}
+
+function nearestUntrusted(
   remote: string | undefined,
   forwardedFor: string | readonly string[] | undefined,
   trusted: BlockList,
