@@ -38,7 +38,7 @@ export function principalOf(claims: Uint8Array, rules: ClaimRules, nowMs: number
     readAudience(fields, rules.audiences);
     const groups = readGroups(fields);
     const own = fields.optionalObject("earshot", readEarshot);
-    if (expiresAtMs <= nowMs) throw new EarshotError("token_expired", "the token has expired");
+    if (expiresAtMs <= nowMs) throw expired(expiresAtMs, nowMs);
     return {
       kind: "user",
       userId,
@@ -74,9 +74,24 @@ function readTimes(fields: JsonFields, nowMs: number): number {
   if (!(expiresAt >= 0 && expiresAt <= EXPIRY_MAX_S)) fields.fail("exp", "must be a time in seconds since 1970");
   const notBefore = fields.optionalNumber("nbf");
   if (notBefore !== undefined && (notBefore - NOT_BEFORE_TOLERANCE_S) * 1000 > nowMs) {
-    fields.fail("nbf", "lies in the future");
+    const aheadS = Math.ceil(notBefore - nowMs / 1000);
+    fields.fail(
+      "nbf",
+      `lies ${aheadS} s ahead of this server's clock (${clockText(nowMs)}), more than ${NOT_BEFORE_TOLERANCE_S} s`,
+    );
   }
   return Math.floor(expiresAt * 1000);
+}
+
+/** A token that is over. Says by whose clock, so that whoever's is wrong can be found. */
+export function expired(expiresAtMs: number, nowMs: number): EarshotError {
+  const agoS = Math.floor((nowMs - expiresAtMs) / 1000);
+  const sentence = `the token expired ${agoS} s ago by this server's clock (${clockText(nowMs)})`;
+  return new EarshotError("token_expired", sentence);
+}
+
+function clockText(nowMs: number): string {
+  return `${new Date(nowMs).toISOString().slice(0, 19)}Z`;
 }
 
 function readAudience(fields: JsonFields, audiences: readonly string[]): void {

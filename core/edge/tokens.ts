@@ -16,7 +16,7 @@ import { Counter, Gauge, type Registry, readGauge } from "../runtime/metrics.ts"
 import { SECRET_BYTES_MIN } from "../runtime/secret.ts";
 import type { Config } from "../runtime/settings.ts";
 import { TokenBuckets } from "../runtime/token-bucket.ts";
-import { type ClaimRules, principalOf } from "./claims.ts";
+import { type ClaimRules, expired, principalOf } from "./claims.ts";
 import { OWN_ISSUER, parseIssuers } from "./issuers.ts";
 import { JWKS_WAITERS_MAX, JwksSource } from "./jwks.ts";
 import { type KeySource, SecretFileSource, SecretSource } from "./key-source.ts";
@@ -48,7 +48,7 @@ interface Proven {
 }
 
 interface TokenOptions {
-  readonly config: Pick<Config, "secret" | "issuers" | "audience">;
+  readonly config: Pick<Config, "secret" | "issuers" | "audience" | "shutOut">;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -56,6 +56,7 @@ interface TokenOptions {
 
 export class Tokens implements Component {
   readonly #issuers: ReadonlyMap<string, Issuer>;
+  readonly #shutOut: ReadonlySet<string>;
   readonly #clock: Clock;
   readonly #proven = new Map<string, Proven>();
   readonly #bad = new TokenBuckets(BAD_TOKENS_PER_SECOND, BAD_TOKENS_BURST, BAD_ADDRESSES_MAX);
@@ -65,6 +66,7 @@ export class Tokens implements Component {
   constructor(options: TokenOptions) {
     this.#clock = options.clock;
     this.#issuers = issuersOf(options);
+    this.#shutOut = new Set(options.config.shutOut);
     this.#verifications = new Counter({
       name: "earshot_token_verifications_total",
       help: "Tokens looked at, by outcome: remembered, proven, refused.",
@@ -77,9 +79,18 @@ export class Tokens implements Component {
 
   /**
    * Who a token proves its bearer to be. An `address` that sends too many bad ones is refused unseen, but for tokens
-   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded.
+   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded, and forbidden for a user
+   * who is shut out.
    */
   async prove(token: string, address: string | undefined): Promise<Principal> {
+    const principal = await this.#known(token, address);
+    if (principal.kind !== "anonymous" && this.#shutOut.has(principal.userId)) {
+      throw new EarshotError("forbidden", "this user is shut out of this installation");
+    }
+    return principal;
+  }
+
+  async #known(token: string, address: string | undefined): Promise<Principal> {
     if (token.length > TOKEN_LENGTH_MAX) {
       throw new EarshotError("unauthenticated", `a token has at most ${TOKEN_LENGTH_MAX} characters`);
     }
@@ -136,9 +147,8 @@ export class Tokens implements Component {
     if (proven.untilMs <= this.#clock.monotonic()) return undefined;
     this.#proven.set(key, proven);
     const { principal } = proven;
-    if (principal.kind !== "anonymous" && principal.expiresAtMs <= this.#clock.now()) {
-      throw new EarshotError("token_expired", "the token has expired");
-    }
+    const nowMs = this.#clock.now();
+    if (principal.kind !== "anonymous" && principal.expiresAtMs <= nowMs) throw expired(principal.expiresAtMs, nowMs);
     return principal;
   }
 

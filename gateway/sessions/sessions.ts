@@ -5,6 +5,7 @@
 import { type Principal, publicIdOf } from "#core/domain/principal.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Clock } from "#core/runtime/clock.ts";
+import { ClockJumps } from "#core/runtime/clock-jumps.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -16,7 +17,7 @@ import { CONTROL_UNSENT_BYTES_MAX, type OutboxLimits, type OutboxTotals } from "
 import type { Rights } from "./rights.ts";
 import { Session, type Transport } from "./session.ts";
 import type { Subscribing } from "./subscribing.ts";
-import { takePrincipal } from "./token-life.ts";
+import { planTokenEnd, takePrincipal } from "./token-life.ts";
 import type { Wheel } from "./wheel.ts";
 
 /** Part of connectionMaxAge by which it is more or less for each connection. */
@@ -57,6 +58,7 @@ export class Sessions implements Component {
   readonly #limits: OutboxLimits;
   readonly #random: () => number;
   readonly #emptied = new Set<() => void>();
+  readonly #jumps: ClockJumps;
   #counter = 0;
   #draining = false;
 
@@ -64,6 +66,9 @@ export class Sessions implements Component {
     this.#options = options;
     this.#limits = { unsentBytes: options.config.unsentBytes, controlBytes: CONTROL_UNSENT_BYTES_MAX };
     this.#random = options.random ?? Math.random;
+    this.#jumps = new ClockJumps(options.clock, () => {
+      for (const session of this.#byId.values()) planTokenEnd(session, options, () => this.#expired(session));
+    });
   }
 
   get size(): number {
@@ -148,7 +153,7 @@ export class Sessions implements Component {
   close(): Promise<void> {
     this.#draining = true;
     for (const session of this.#byId.values()) session.end(1012);
-    return Promise.resolve();
+    return this.#jumps.close();
   }
 
   #ended(session: Session): void {
@@ -164,12 +169,14 @@ export class Sessions implements Component {
   }
 
   #take(session: Session, principal: Principal): void {
-    takePrincipal(session, principal, this.#options, () => {
-      for (const subscription of session.subscriptions.values()) {
-        this.#options.subscribing.end(session, subscription, "token_expired");
-      }
-      session.failWith(new EarshotError("token_expired"), 3101);
-    });
+    takePrincipal(session, principal, this.#options, () => this.#expired(session));
+  }
+
+  #expired(session: Session): void {
+    for (const subscription of session.subscriptions.values()) {
+      this.#options.subscribing.end(session, subscription, "token_expired");
+    }
+    session.failWith(new EarshotError("token_expired"), 3101);
   }
 
   /** A token in place of another, or of none: who it is may change, and with it what it may hear. */

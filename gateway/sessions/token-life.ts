@@ -19,14 +19,20 @@ export function tokenDeadlines(principal: Principal, nowMs: number): { warnMs: n
   return { warnMs: endMs - Math.min(WARN_BEFORE_MS, endMs * WARN_BEFORE_PART), endMs };
 }
 
+interface Times {
+  readonly wheel: Wheel;
+  readonly clock: Clock;
+}
+
 /** Takes a principal for a session and plans the end of its token. `expired` runs when that has come. */
-export function takePrincipal(
-  session: Session,
-  principal: Principal,
-  { wheel, clock }: { wheel: Wheel; clock: Clock },
-  expired: () => void,
-): void {
+export function takePrincipal(session: Session, principal: Principal, times: Times, expired: () => void): void {
   session.principal = principal;
+  planTokenEnd(session, times, expired);
+}
+
+/** Plans it by the wall clock as it is now; the plan before is forgotten. Whoever was warned may be warned once more. */
+export function planTokenEnd(session: Session, { wheel, clock }: Times, expired: () => void): void {
+  const { principal } = session;
   session.tokenTimer?.cancel();
   session.tokenTimer = undefined;
   const deadlines = tokenDeadlines(principal, clock.now());

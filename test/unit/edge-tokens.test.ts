@@ -22,11 +22,11 @@ afterEach(() => {
 });
 
 function tokensOf(
-  config: { secret?: string; issuers?: unknown; audience?: string } = {},
+  config: { secret?: string; issuers?: unknown; audience?: string; shutOut?: readonly string[] } = {},
   on = clock,
   registry = new Registry(),
 ): Tokens {
-  const whole = { secret: SECRET, issuers: [], audience: "earshot", ...config };
+  const whole = { secret: SECRET, issuers: [], audience: "earshot", shutOut: [], ...config };
   return new Tokens({ config: whole, clock: on, log: createLog("silent", {}), registry });
 }
 
@@ -52,6 +52,15 @@ async function refusalOf(token: string, tokens = tokensOf()): Promise<string> {
   const { code, message } = error as { code?: string; message: string };
   return `${code ?? "none"}: ${message}`;
 }
+
+test("a user who is shut out is forbidden, whatever the token says, and also when it is known already", async () => {
+  const tokens = tokensOf({ shutOut: ["mallory"] });
+  const refusal = "forbidden: this user is shut out of this installation";
+  for (let time = 0; time < 2; time++) {
+    expect(await refusalOf(sign({ sub: "mallory", earshot: { manage: ["*"] } }), tokens)).toBe(refusal);
+  }
+  expect(await prove(sign({ sub: "mallory2" }), tokens)).toMatchObject({ userId: "mallory2" });
+});
 
 test("a token signed with the installation's secret proves its bearer, with all it says", async () => {
   const earshot = {
@@ -152,8 +161,18 @@ test("a token ends at exp and not a moment later, also when it is remembered", a
   moving.advance(9_999);
   expect(await prove(token, tokens)).toMatchObject({ userId: "alice" });
   moving.advance(1);
-  expect(await refusalOf(token, tokens)).toBe("token_expired: the token has expired");
-  expect(await refusalOf(token, tokensOf({}, moving))).toBe("token_expired: the token has expired");
+  const now = `${new Date(moving.now()).toISOString().slice(0, 19)}Z`;
+  const told = `token_expired: the token expired 0 s ago by this server's clock (${now})`;
+  expect(await refusalOf(token, tokens)).toBe(told);
+  expect(await refusalOf(token, tokensOf({}, moving))).toBe(told);
+  moving.advance(45_500);
+  for (const each of [tokens, tokensOf({}, moving)]) {
+    expect(await refusalOf(token, each)).toContain("the token expired 45 s ago by this server's clock (2");
+  }
+});
+
+test("a token of whoever's clock is ahead is good: iat is not looked at", async () => {
+  expect(await prove(sign({ iat: NOW_S + 3_600 }))).toMatchObject({ userId: "alice" });
 });
 
 test("exp in milliseconds, negative, a text or huge is refused by name", async () => {
@@ -164,7 +183,10 @@ test("exp in milliseconds, negative, a text or huge is refused by name", async (
 
 test("nbf may lie five seconds ahead and no more", async () => {
   expect(await prove(sign({ nbf: NOW_S + 5 }))).toMatchObject({ userId: "alice" });
-  expect(await refusalOf(sign({ nbf: NOW_S + 6 }))).toContain("nbf lies in the future");
+  expect(await refusalOf(sign({ nbf: NOW_S + 6 }))).toBe(
+    "unauthenticated: the token is not accepted: nbf lies 6 s ahead of this server's clock " +
+      `(${new Date(NOW_S * 1000).toISOString().slice(0, 19)}Z), more than 5 s`,
+  );
 });
 
 test("aud may be a list and must name this installation", async () => {
