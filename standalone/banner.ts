@@ -1,7 +1,5 @@
 // Owns: what `npm start` prints once everything is ready, to the letter: what to do next, and no more.
 
-import { isLoopback } from "./doors.ts";
-
 export interface BannerFacts {
   readonly host: string;
   readonly ports: { readonly http: number; readonly grpc: number };
@@ -15,18 +13,22 @@ export function bannerOf({ host, ports, routers, gateways }: BannerFacts): strin
   return [
     `Earshot is listening.   http://${http}   (${counted(routers, "router")}, ${counted(gateways, "gateway")})`,
     `gRPC:   ${shown}:${ports.grpc}   (reflection is on)`,
-    `Hear:   curl -N ${http}/api/v1/topics/default.demo/subscribe`,
-    `Speak:  curl ${http}/api/v1/topics/default.demo/publish -d '{"payload":"hi"}'`,
+    `Hear:   curl -N ${typed(`${http}/api/v1/topics/default.demo/subscribe`)}`,
+    `Speak:  curl ${typed(`${http}/api/v1/topics/default.demo/publish`)} -d '{"payload":"hi"}'`,
     "Token:  npm run token -- alice --subscribe 'default.*'",
     "",
   ].join("\n");
 }
 
-/** What to type on this machine to reach an address that is bound. */
+/** What to type on this machine to reach an address that is bound. For many machines localhost is 127.0.0.1 alone. */
 function shownHost(host: string): string {
-  if (host === "127.0.0.1" || host === "::1" || host === "0.0.0.0" || host === "::") return "localhost";
-  if (isLoopback(host)) return host;
+  if (host === "127.0.0.1" || host === "0.0.0.0" || host === "::") return "localhost";
   return host.includes(":") ? `[${host}]` : host;
+}
+
+/** As a shell takes it: brackets are a pattern to zsh, and curl needs the scheme before them. */
+function typed(url: string): string {
+  return url.startsWith("[") ? `'http://${url}'` : url;
 }
 
 function counted(count: number, noun: string): string {

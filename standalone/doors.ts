@@ -4,7 +4,7 @@
 // supervisor keeps the ports and hands connections over (handoff.ts).
 
 import { once } from "node:events";
-import { createServer, type Server } from "node:net";
+import { BlockList, createServer, isIP, type Server } from "node:net";
 import type { AddressInfo } from "node:net";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { DoorName } from "#core/runtime/parent.ts";
@@ -105,7 +105,13 @@ function sentenceOf(door: DoorName, host: string, port: number, error: unknown):
   }
 }
 
+/** RFC 6890; an IPv4 address in an IPv6 one counts as the IPv4 address (BlockList does that). */
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
 /** Whether an address is reached from this machine alone. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+  const version = isIP(host);
+  return version === 0 ? host === "localhost" : LOOPBACK.check(host, version === 4 ? "ipv4" : "ipv6");
 }

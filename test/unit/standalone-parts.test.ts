@@ -37,6 +37,18 @@ Token:  npm run token -- alice --subscribe 'default.*'
       "[fd00::1]:1",
     );
   });
+
+  test("writes an IPv6 address as a browser and a shell take it", () => {
+    expect(bannerOf({ host: "::1", ports: { http: 8080, grpc: 8081 }, routers: 2, gateways: 2 })).toBe(
+      `Earshot is listening.   http://[::1]:8080   (2 routers, 2 gateways)
+gRPC:   [::1]:8081   (reflection is on)
+Hear:   curl -N 'http://[::1]:8080/api/v1/topics/default.demo/subscribe'
+Speak:  curl 'http://[::1]:8080/api/v1/topics/default.demo/publish' -d '{"payload":"hi"}'
+Token:  npm run token -- alice --subscribe 'default.*'
+`,
+    );
+    expect(bannerOf({ host: "::", ports: { http: 1, grpc: 2 }, routers: 1, gateways: 1 })).toContain("localhost:1 ");
+  });
 });
 
 test("--help lists every setting of npm start, and none that is another process's", () => {
@@ -106,8 +118,27 @@ describe("the ports", () => {
   });
 
   test("only loopback counts as this machine alone", () => {
-    for (const host of ["127.0.0.1", "127.9.9.9", "::1", "localhost"]) expect(isLoopback(host)).toBe(true);
-    for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.evil.com", "localhost.evil.com"]) {
+    const loopback = [
+      "127.0.0.1",
+      "127.9.9.9",
+      "::1",
+      "0:0:0:0:0:0:0:1",
+      "::ffff:127.0.0.1",
+      "::ffff:7f00:1",
+      "localhost",
+    ];
+    for (const host of loopback) expect(isLoopback(host), host).toBe(true);
+    const open = [
+      "0.0.0.0",
+      "::",
+      "::ffff:0.0.0.0",
+      "10.0.0.1",
+      "::ffff:10.0.0.1",
+      "fd00::1",
+      "127.evil.com",
+      "localhost.evil.com",
+    ];
+    for (const host of open) {
       expect(isLoopback(host)).toBe(false);
     }
   });
