@@ -48,7 +48,7 @@ interface Proven {
 }
 
 interface TokenOptions {
-  readonly config: Pick<Config, "secret" | "issuers" | "audience" | "shutOut">;
+  readonly config: Pick<Config, "secret" | "issuers" | "audience">;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -56,7 +56,6 @@ interface TokenOptions {
 
 export class Tokens implements Component {
   readonly #issuers: ReadonlyMap<string, Issuer>;
-  readonly #shutOut: ReadonlySet<string>;
   readonly #clock: Clock;
   readonly #proven = new Map<string, Proven>();
   readonly #bad = new TokenBuckets(BAD_TOKENS_PER_SECOND, BAD_TOKENS_BURST, BAD_ADDRESSES_MAX);
@@ -66,7 +65,6 @@ export class Tokens implements Component {
   constructor(options: TokenOptions) {
     this.#clock = options.clock;
     this.#issuers = issuersOf(options);
-    this.#shutOut = new Set(options.config.shutOut);
     this.#verifications = new Counter({
       name: "earshot_token_verifications_total",
       help: "Tokens looked at, by outcome: remembered, proven, refused.",
@@ -79,18 +77,9 @@ export class Tokens implements Component {
 
   /**
    * Who a token proves its bearer to be. An `address` that sends too many bad ones is refused unseen, but for tokens
-   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded, and forbidden for a user
-   * who is shut out.
+   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded.
    */
   async prove(token: string, address: string | undefined): Promise<Principal> {
-    const principal = await this.#known(token, address);
-    if (principal.kind !== "anonymous" && this.#shutOut.has(principal.userId)) {
-      throw new EarshotError("forbidden", "this user is shut out of this installation");
-    }
-    return principal;
-  }
-
-  async #known(token: string, address: string | undefined): Promise<Principal> {
     if (token.length > TOKEN_LENGTH_MAX) {
       throw new EarshotError("unauthenticated", `a token has at most ${TOKEN_LENGTH_MAX} characters`);
     }
