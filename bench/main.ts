@@ -8,6 +8,8 @@ import { join } from "node:path";
 const BENCHES: Readonly<Record<string, string>> = {
   "router-alone": "messages one router hands on a CPU-second       [seconds] [messages a frame] [topics]",
   "gateway-fan-out": "what a delivery costs a gateway, beside plain ws  [subscribers] [rounds] [seconds a round]",
+  churn:
+    "what coming and going leaves behind: slopes of memory, handles, files  [--minutes] [--connections] [--percent]",
 };
 
 const [name, ...rest] = process.argv.slice(2);
