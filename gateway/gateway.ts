@@ -30,6 +30,7 @@ import { Sessions } from "./sessions/sessions.ts";
 import { Subscribing } from "./sessions/subscribing.ts";
 import { Wheel } from "./sessions/wheel.ts";
 import { createSseRoutes } from "./sse/routes.ts";
+import { registerState } from "./state-metrics.ts";
 import { Upstream } from "./upstream/upstream.ts";
 import { WebSocketDoor } from "./websocket/door.ts";
 
@@ -131,11 +132,12 @@ function createCore(options: GatewayOptions) {
     fanOut,
     clock,
     encodeGrpc: encodeGrpcEnvelope,
+    metrics,
     isFirstAlive: (topic, incarnation) => upstream.firstAlive(topic)?.incarnation === incarnation,
     subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
-  metrics.observe({ topics, fanOut, upstream, sessions });
+  registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel });
   return { upstream, subscribing, rights, sessions, admission, fanOut, wheel };
 }
 

@@ -1,122 +1,131 @@
 // Owns: the metrics of a gateway's data path, earshot_gateway_*, and what the rooms of the gateway are given to count with.
+// What happens for every message or write is a plain number here; the state of others is read when somebody asks
+// (state-metrics.ts).
 
-import type { SlowConsumer } from "#core/domain/topic.ts";
 import type { GapReason } from "#core/domain/codes.ts";
-import { Counter, Gauge, Histogram, type Registry, readGauge } from "#core/runtime/metrics.ts";
+import type { SlowConsumer } from "#core/domain/topic.ts";
+import { type Durations, durations } from "#core/runtime/durations.ts";
+import { Histogram, type Registry, readCounter, readCounters, readGauge, readGauges } from "#core/runtime/metrics.ts";
+import type { DeliverMetrics } from "./fanout/deliver.ts";
 import { ENCODING_NAMES, type Encoding } from "./fanout/encoding.ts";
-import type { FanOut, FanOutMetrics } from "./fanout/fan-out.ts";
-import type { LocalTopics } from "./fanout/local-topics.ts";
+import type { FanOutMetrics } from "./fanout/fan-out.ts";
+import type { Flight } from "./fanout/flight.ts";
 import type { AdmissionMetrics } from "./sessions/admission.ts";
 import type { OutboxTotals } from "./sessions/outbox.ts";
-import type { Sessions, SessionsMetrics } from "./sessions/sessions.ts";
+import type { SessionsMetrics } from "./sessions/sessions.ts";
 import type { SubscribingMetrics } from "./sessions/subscribing.ts";
-import type { Upstream } from "./upstream/upstream.ts";
 
 /** Seconds: a slice is 2 ms; what is far above it held the event loop. */
 const SLICE_BUCKETS = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1];
 
-interface Observed {
-  readonly topics: LocalTopics;
-  readonly fanOut: FanOut;
-  readonly upstream: Upstream;
-  readonly sessions: Sessions;
-}
+type Limit = Parameters<AdmissionMetrics["refused"]>[0];
 
 export class GatewayMetrics
-  implements FanOutMetrics, SessionsMetrics, SubscribingMetrics, AdmissionMetrics, OutboxTotals
+  implements FanOutMetrics, DeliverMetrics, SessionsMetrics, SubscribingMetrics, AdmissionMetrics, OutboxTotals
 {
   queuedBytes = 0;
-  readonly #registry: Registry;
-  readonly #connections: Gauge;
-  readonly #subscriptions: Gauge;
-  readonly #delivered: Counter;
-  readonly #dropped: Counter;
+  readonly #connections = ENCODING_NAMES.map(() => 0);
+  #subscriptions = 0;
+  #delivered = 0;
+  readonly #dropped: Record<SlowConsumer, number> = { DropOldest: 0, DropNewest: 0, Disconnect: 0 };
+  readonly #gaps: Record<GapReason, number> = {
+    slow_consumer: 0,
+    router_failover: 0,
+    link_overflow: 0,
+    late_interest: 0,
+  };
+  readonly #refused: Record<Limit, number> = { connections: 0, address: 0, rate: 0, user: 0 };
   readonly #slices: Histogram;
-  readonly #gaps: Counter;
-  readonly #refused: Counter;
+  readonly #linked: Durations;
+  readonly #fannedOut: Durations;
+  readonly #delivery: Durations;
 
   constructor(registry: Registry) {
-    const registers = [registry];
-    this.#registry = registry;
-    this.#connections = new Gauge({
-      name: "earshot_gateway_connections",
-      help: "Connections of clients, by what carries them.",
-      labelNames: ["transport"],
-      registers,
-    });
-    this.#subscriptions = new Gauge({
-      name: "earshot_gateway_subscriptions",
-      help: "Subscriptions of all connections, asked for or granted.",
-      registers,
-    });
-    this.#delivered = new Counter({
-      name: "earshot_gateway_deliveries_total",
-      help: "Messages handed to connections: one for each subscription that was given one.",
-      registers,
-    });
-    this.#dropped = new Counter({
-      name: "earshot_gateway_dropped_total",
-      help: "Messages not given to a connection that was too slow, by its Topic's slowConsumer rule.",
-      labelNames: ["rule"],
-      registers,
-    });
     this.#slices = new Histogram({
       name: "earshot_gateway_fan_out_slice_seconds",
       help: "Time of one slice of fan-out: how long everything else waited for it.",
       buckets: SLICE_BUCKETS,
-      registers,
+      registers: [registry],
     });
-    this.#gaps = new Counter({
-      name: "earshot_gateway_gaps_total",
-      help: "Gaps by reason: messages for slow_consumer, subscriptions for late_interest, else topics whose subscribers were told.",
-      labelNames: ["reason"],
-      registers,
-    });
-    this.#refused = new Counter({
-      name: "earshot_gateway_connections_refused_total",
-      help: "Connections that were not taken, by the limit that refused them.",
-      labelNames: ["limit"],
-      registers,
-    });
+    this.#linked = durations(
+      registry,
+      "earshot_gateway_link_delivery_seconds",
+      "From a router's sequencing a record to its coming here, of each batch's first; by the clocks of both machines: their difference is in it, and below 0 counts as 0.",
+    );
+    this.#fannedOut = durations(
+      registry,
+      "earshot_gateway_fan_out_seconds",
+      "From messages' coming from a router to the last of their subscribers' being given them.",
+    );
+    this.#delivery = durations(
+      registry,
+      "earshot_gateway_delivery_seconds",
+      "From a router's sequencing a message to the last subscriber here being given it: the two above together, with the same clocks.",
+    );
+    this.#registerCounts(registry);
   }
 
-  /** Counts what others hold. */
-  observe({ topics, fanOut, upstream, sessions }: Observed): void {
-    const registry = this.#registry;
-    readGauge(
+  #registerCounts(registry: Registry): void {
+    readGauges(
       registry,
-      "earshot_gateway_unsent_bytes",
-      "Bytes that clients have not taken yet, in their sockets and in queues of this process.",
-      () => sessions.unsentBytes(),
+      {
+        name: "earshot_gateway_connections",
+        help: "Connections of clients, by what carries them.",
+        label: "transport",
+      },
+      () => Object.fromEntries(ENCODING_NAMES.map((name, encoding) => [name, this.#connections[encoding] ?? 0])),
     );
-    readGauge(registry, "earshot_gateway_topics", "Topic ids that somebody here is subscribed to.", () => topics.size);
-    readGauge(
-      registry,
-      "earshot_gateway_fan_out_queued_bytes",
-      "Bytes of messages that came from routers and wait for their turn to be handed on.",
-      () => fanOut.queuedBytes,
-    );
-    readGauge(registry, "earshot_gateway_links_alive", "Links to routers that are alive.", () => {
-      return [...upstream.links].filter((link) => link.alive).length;
-    });
-    readGauge(registry, "earshot_gateway_links", "Links to routers, alive or not.", () => [...upstream.links].length);
+    const subscriptions = "Subscriptions of all connections, asked for or granted.";
+    readGauge(registry, "earshot_gateway_subscriptions", subscriptions, () => this.#subscriptions);
+    const deliveries = "Messages handed to connections: one for each subscription that was given one.";
+    readCounter(registry, "earshot_gateway_deliveries_total", deliveries, () => this.#delivered);
+    const queued =
+      "Bytes in queues of this process for clients that are behind; unsent bytes holds their sockets' too.";
+    readGauge(registry, "earshot_gateway_queued_bytes", queued, () => this.queuedBytes);
+    const dropped = {
+      name: "earshot_gateway_dropped_total",
+      help: "Messages not given to a connection that was too slow, by its Topic's slowConsumer rule.",
+      label: "rule",
+    };
+    readCounters(registry, dropped, () => this.#dropped);
+    const gaps = {
+      name: "earshot_gateway_gaps_total",
+      help: "Gaps by reason: messages for slow_consumer, subscriptions for late_interest, else topics whose subscribers were told.",
+      label: "reason",
+    };
+    readCounters(registry, gaps, () => this.#gaps);
+    const refused = {
+      name: "earshot_gateway_connections_refused_total",
+      help: "Connections that were not taken, by the limit that refused them.",
+      label: "limit",
+    };
+    readCounters(registry, refused, () => this.#refused);
   }
 
   connections(encoding: Encoding, change: 1 | -1): void {
-    this.#connections.inc({ transport: ENCODING_NAMES[encoding] }, change);
+    this.#connections[encoding] = (this.#connections[encoding] ?? 0) + change;
   }
 
   subscriptions(change: 1 | -1): void {
-    this.#subscriptions.inc(change);
+    this.#subscriptions += change;
   }
 
   delivered(count: number): void {
-    if (count > 0) this.#delivered.inc(count);
+    this.#delivered += count;
+  }
+
+  linked(tookMs: number): void {
+    this.#linked.observeMs(tookMs);
+  }
+
+  handedOn({ arrivedAtMs, sequencedAtMs }: Flight, nowMs: number): void {
+    this.#fannedOut.observeMs(nowMs - arrivedAtMs);
+    this.#delivery.observeMs(nowMs - Math.min(sequencedAtMs, arrivedAtMs));
   }
 
   dropped(rule: SlowConsumer, count: number): void {
-    this.#dropped.inc({ rule }, count);
-    if (rule !== "Disconnect") this.#gaps.inc({ reason: "slow_consumer" }, count);
+    this.#dropped[rule] += count;
+    if (rule !== "Disconnect") this.#gaps.slow_consumer += count;
   }
 
   slice(seconds: number): void {
@@ -124,10 +133,10 @@ export class GatewayMetrics
   }
 
   gap(reason: GapReason): void {
-    this.#gaps.inc({ reason });
+    this.#gaps[reason] += 1;
   }
 
-  refused(limit: "connections" | "address" | "rate" | "user"): void {
-    this.#refused.inc({ limit });
+  refused(limit: Limit): void {
+    this.#refused[limit] += 1;
   }
 }

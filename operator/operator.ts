@@ -7,7 +7,7 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
-import { type Registry, readGauge } from "#core/runtime/metrics.ts";
+import type { Registry } from "#core/runtime/metrics.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { Catalog } from "./control-plane/catalog.ts";
@@ -16,7 +16,7 @@ import { TopicMutator } from "./control-plane/mutate-topic.ts";
 import { Processes } from "./control-plane/processes.ts";
 import { StatusKeeper } from "./control-plane/status-keeper.ts";
 import { SyncServer } from "./control-plane/sync-server.ts";
-import { OperatorMetrics } from "./metrics.ts";
+import { OperatorMetrics, registerOperatorState } from "./metrics.ts";
 import { Reconciler } from "./reconcile/reconciler.ts";
 import { FileShardMapStore } from "./stores/file-shard-map-store.ts";
 import { FolderTopicStore } from "./stores/folder-topic-store.ts";
@@ -93,7 +93,13 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     { cancel: peers.onChange(refreshMembers) },
     clock.every(MEMBERS_MS, refreshMembers),
   ];
-  measure(registry, { catalog, server });
+  registerOperatorState(registry, {
+    map: () => reconciler.map,
+    processes,
+    topics: () => catalog.entries.size,
+    undecidedTopics: () => keeper.undecided,
+    streams: (role) => server.count(role),
+  });
   const grpc = createGrpcServer({ peerSecret: config.peerSecret });
   bindService(grpc, ControlPlaneService, {
     sync: (call) => server.serve(call),
@@ -116,12 +122,4 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
       await store.close();
     },
   };
-}
-
-function measure(registry: Registry, { catalog, server }: { catalog: Catalog; server: SyncServer }): void {
-  readGauge(registry, "earshot_operator_topics", "Topics in force.", () => catalog.entries.size);
-  for (const role of ["router", "gateway", "presence"] as const) {
-    const name = `earshot_operator_${role}_streams`;
-    readGauge(registry, name, `Sync streams of ${role} processes.`, () => server.count(role));
-  }
 }

@@ -43,6 +43,11 @@ export class ChannelAdmission implements Component {
     this.#options = options;
   }
 
+  /** Topics whose channels another router was told of. */
+  get told(): number {
+    return this.#told.size;
+  }
+
   /** Asked before a channel of which this router is primary gets its first interest. */
   admit(topic: Topic): boolean | Promise<boolean> {
     const { maxChannels } = topic.policy;

@@ -28,6 +28,11 @@ export class HandingOn {
     this.#isHandedOn = isHandedOn;
   }
 
+  /** How many wait. */
+  get size(): number {
+    return this.#waiters.length;
+  }
+
   /** Resolves once what was sequenced up to now is handed on. */
   wait(): Promise<void> {
     const nowMs = this.#clock.monotonic();

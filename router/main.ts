@@ -22,6 +22,7 @@ import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb
 import { LinkService } from "#proto/earshot/internal/v1/link_pb.ts";
 import { RouterService } from "#proto/earshot/internal/v1/router_pb.ts";
 import { drained } from "./drain.ts";
+import { registerRelay } from "./metrics.ts";
 import { Router } from "./router.ts";
 
 const clock = SYSTEM_CLOCK;
@@ -53,6 +54,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
     new SyncClient({ self: { ...self, role: "router", address }, peers, peerSecret, clock, log, registry }),
   );
   const relay = lifecycle.own("relay", new SyncRelay({ fleet, incarnation }));
+  registerRelay(registry, relay);
   const router = lifecycle.own(
     "router",
     new Router({

@@ -31,6 +31,13 @@ export class Placement {
     }
   }
 
+  /** Shards by this router's place in their lists. */
+  get shards(): Readonly<Record<"primary" | "standby", number>> {
+    const counts = { none: 0, primary: 0, standby: 0 };
+    for (const part of this.#parts) counts[PARTS[part] ?? "none"] += 1;
+    return { primary: counts.primary, standby: counts.standby };
+  }
+
   part(topicId: string): Part {
     return this.partOfShard(shardOf(topicId));
   }

@@ -18,6 +18,7 @@ import { InterestTable, type MessageCounter } from "./interest.ts";
 import type { Link } from "./links/link.ts";
 import { Links } from "./links/link-service.ts";
 import { Receipts } from "./links/receipts.ts";
+import { registerRouter, routerMeasures } from "./metrics.ts";
 import { Placement } from "./placement.ts";
 import { PublishService } from "./publish/publish-service.ts";
 import { BatchWindows } from "./sequencer/batch-windows.ts";
@@ -27,7 +28,7 @@ import { PresenceFrames } from "./sequencer/presence.ts";
 import { RateLimits } from "./sequencer/rate-limits.ts";
 import { type Sequenced, Sequencer } from "./sequencer/sequencer.ts";
 import { SpokenMemory } from "./spoken-memory.ts";
-import { batchHistogram, RouterStats, registerStats } from "./stats.ts";
+import { RouterStats } from "./stats.ts";
 import { Warmth, WARMTH_TICK_MS } from "./warmth.ts";
 
 export interface RouterOptions {
@@ -83,7 +84,7 @@ export class Router implements Component {
     const stats = new RouterStats();
     const drops = new Drops();
     this.#handingOn = new HandingOn(clock, (atMs) => this.links.isHandedOn(atMs));
-    const batches = batchHistogram(registry);
+    const measures = routerMeasures(registry);
     this.#spoken = new SpokenMemory(clock.monotonic());
     this.#placement = new Placement(self.incarnation);
     this.#table = new InterestTable(this.#counter, this.#spoken);
@@ -115,7 +116,12 @@ export class Router implements Component {
         stats.dropped.link_overflow += 1;
         drops.add(topicId, "link_overflow", clock.now());
       },
-      batchSent: (records) => batches.observe(records),
+      batchSent: (records, waitedMs) => {
+        measures.batchRecords.observe(records);
+        measures.batchWait.observeMs(waitedMs);
+      },
+      batchHandedOn: (tookMs) => measures.handedOn.observeMs(tookMs),
+      stats,
       changed: () => {
         this.warmth.tick(clock.monotonic());
         this.#handingOn.look();
@@ -155,6 +161,7 @@ export class Router implements Component {
       placement: this.#placement,
       drops,
       admission: this.#admission,
+      stats,
     });
     const isDraining = (): boolean => this.#draining;
     this.local = {
@@ -175,15 +182,32 @@ export class Router implements Component {
         this.#presence.totalChanged(entry);
       },
     });
-    registerStats(registry, stats, {
-      links: () => this.links.size,
+    registerRouter(registry, stats, {
+      links: () => this.links.states,
+      linkSilenceMs: () => {
+        const { heardAtMs } = this.links;
+        return heardAtMs === undefined ? 0 : clock.monotonic() - heardAtMs;
+      },
       interests: () => this.#table.size,
       subscriptions: () => this.#table.subscriptions,
       undrainedBytes: () => this.links.undrainedBytes,
       hotTopics: () => this.#hot.size,
       epoch: () => this.#placement.map.epoch,
+      warm: () => this.warmth.reasons().length === 0,
+      shards: () => this.#placement.shards,
       pendingReceipts: () => this.#receipts.size,
       publishStreams: () => this.publishes.size,
+      outcomes: () => this.publishes.outcomes,
+      interestBatches: () => this.links.interestBatches,
+      heldTopics: () => this.#windows.size,
+      presenceDue: () => this.#presence.size,
+      heldAnswers: () => this.#handingOn.size,
+      remembered: () => ({
+        spoken: this.#spoken.size,
+        dropped: drops.size,
+        rate_limited: this.#rateLimits.size,
+        channels_told: this.#admission.told,
+      }),
     });
     this.#stop = this.#start();
   }

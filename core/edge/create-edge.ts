@@ -14,6 +14,7 @@ import { TokenBuckets } from "../runtime/token-bucket.ts";
 import { grant } from "./authorize.ts";
 import type { Caller, Edge } from "./edge.ts";
 import { type EdgePlacer, publish } from "./publish.ts";
+import { measurePublishes } from "./publish-metrics.ts";
 import { Tokens } from "./tokens.ts";
 import { EdgeTopicCalls } from "./topic-calls.ts";
 
@@ -48,13 +49,14 @@ export function createEdge(options: EdgeOptions): Edge & Component {
   const tokens = new Tokens({ config, clock, log, registry });
   const admit = admission(config, clock, registry);
   const topics = new EdgeTopicCalls({ config, rules, fleet, placer });
+  const measured = measurePublishes(registry, clock);
   const authorize: Edge["authorize"] = (action, principal, topicId) =>
     grant(action, principal, topicId, { fleet, rules });
   return {
     authenticate: async (token, address) => (token === undefined ? ANONYMOUS : await tokens.prove(token, address)),
     admitCall: admit,
     authorize,
-    publish: async (caller, input) => await publish(caller, input, { authorize, placer }),
+    publish: (caller, input) => measured(caller.door, () => publish(caller, input, { authorize, placer })),
     topics,
     async close() {
       topics.close();
@@ -74,6 +76,7 @@ function admission(config: EdgeConfig, clock: Clock, registry: Registry): (calle
     registers: [registry],
   });
   const help = `with a rate limit's bucket, ${BUCKETS_MAX} at most; who called longest ago goes first.`;
+  for (const limit of ["principal", "address"]) refused.inc({ limit }, 0);
   readGauge(registry, "earshot_rate_limited_principals", `Principals ${help}`, () => principals.size);
   readGauge(registry, "earshot_rate_limited_addresses", `Addresses ${help}`, () => addresses.size);
   return ({ principal, address }) => {

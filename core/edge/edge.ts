@@ -29,6 +29,10 @@ export interface PublishInput {
   readonly excludeConnectionId: string;
 }
 
+/** Ways in by which one can publish. */
+export const DOORS = ["http", "websocket", "grpc"] as const;
+export type Door = (typeof DOORS)[number];
+
 /** Who calls: for rights, rate limits and `publisher_id`. */
 export interface Caller {
   readonly principal: Principal;
@@ -36,6 +40,7 @@ export interface Caller {
   readonly address: string;
   /** Connection the call came over (WebSocket), or a fresh id for one call. */
   readonly connectionId: string;
+  readonly door: Door;
 }
 
 /** A Topic as the API shows it. */
@@ -63,7 +68,7 @@ export interface TopicFields {
 export interface Edge {
   /**
    * Proves a token; undefined is the anonymous principal. With the caller's `address`, one that sends many bad tokens is
-   * refused before the next is looked at. Throws unauthenticated, token_expired, rate_limited, overloaded.
+   * refused before the next is looked at. Throws unauthenticated, token_expired, rate_limited, overloaded, forbidden.
    */
   authenticate(token: string | undefined, address?: string): Promise<Principal>;
   /** Takes one call from the caller's buckets. Throws rate_limited. */

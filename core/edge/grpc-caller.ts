@@ -15,7 +15,7 @@ export async function admitCaller(
 ): Promise<Caller> {
   const address = addressOf(call.peer);
   const principal = await edge.authenticate(tokenOf(call.metadata), address);
-  const caller: Caller = { principal, address, connectionId: newCallId() };
+  const caller: Caller = { principal, address, connectionId: newCallId(), door: "grpc" };
   edge.admitCall(caller);
   return caller;
 }

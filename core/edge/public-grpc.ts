@@ -7,7 +7,7 @@ import { createGrpcServer, listenGrpc, type Server } from "../runtime/grpc.ts";
 import { GRPC_CONNECTIONS_MAX, GrpcConnections } from "../runtime/grpc-connections.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
-import { type Registry, readGauge } from "../runtime/metrics.ts";
+import { type Registry, readCounter, readGauge } from "../runtime/metrics.ts";
 import { PublisherService } from "#proto/earshot/v1/publisher_pb.ts";
 import { TopicService } from "#proto/earshot/v1/topic_pb.ts";
 import { Health } from "#proto/grpc/health/v1/health_pb.ts";
@@ -109,8 +109,8 @@ interface Observed {
 function observe(registry: Registry, { connections, streams, health }: Observed): void {
   const accepted = `Connections of gRPC clients that came over the shared port, ${GRPC_CONNECTIONS_MAX} at most; one more is closed at once.`;
   readGauge(registry, "earshot_grpc_connections", accepted, () => connections.size);
-  const refused = "Connections of gRPC clients that were closed at once, since this process began.";
-  readGauge(registry, "earshot_grpc_connections_refused", refused, () => connections.refused);
+  const refused = "Connections of gRPC clients that were closed at once, because there were too many.";
+  readCounter(registry, "earshot_grpc_connections_refused_total", refused, () => connections.refused);
   readGauge(
     registry,
     "earshot_grpc_publish_streams",

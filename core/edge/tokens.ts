@@ -67,12 +67,15 @@ export class Tokens implements Component {
     this.#issuers = issuersOf(options);
     this.#verifications = new Counter({
       name: "earshot_token_verifications_total",
-      help: "Tokens looked at, by outcome: remembered, proven, refused.",
+      help: "Tokens by outcome: remembered, proven, refused; unseen: refused without a look, its address sent too many bad ones.",
       labelNames: ["outcome"],
       registers: [options.registry],
     });
     const help = `Proven tokens remembered, ${PROVEN_TOKENS_MAX} at most; the one used longest ago goes first.`;
     readGauge(options.registry, "earshot_remembered_tokens", help, () => this.#proven.size);
+    for (const outcome of ["remembered", "proven", "refused", "unseen"]) this.#verifications.inc({ outcome }, 0);
+    const bad = `Addresses that sent tokens which were not accepted, ${BAD_ADDRESSES_MAX} at most; above a rate theirs are refused unseen.`;
+    readGauge(options.registry, "earshot_bad_token_addresses", bad, () => this.#bad.size);
   }
 
   /**
@@ -101,6 +104,7 @@ export class Tokens implements Component {
       this.#verifications.inc({ outcome: "refused" });
       if (address !== undefined) this.#bad.take(address, this.#clock.monotonic());
       throw error;
+      this.#verifications.inc({ outcome: "unseen" });
     }
   }
 
@@ -178,6 +182,7 @@ function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {
       setting.keys.kind === "jwks"
         ? new JwksSource({ issuer, uri: setting.keys.uri, clock, log, fetches, waiters })
         : secretFileSource(`issuers[${index}].secretFile`, setting.keys.path, clock, log);
+  for (const outcome of ["ok", "failed"]) fetches.inc({ outcome }, 0);
     issuers.set(issuer, { keys, audiences, namespaces });
   }
   return issuers;

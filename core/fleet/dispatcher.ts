@@ -10,6 +10,7 @@ import { EarshotError } from "../runtime/errors.ts";
 import { type Choice, chooseOwner } from "./choose-owner.ts";
 import type { Flight } from "./flight.ts";
 import type { Answer } from "./publish-codec.ts";
+import { UNANSWERED_BYTES_MAX, UNANSWERED_MAX } from "./publish-limits.ts";
 import type { PublishMetrics } from "./publish-metrics.ts";
 import type { PublishOrder, PublishResult } from "./publish-order.ts";
 import type { Availability } from "./publish-stream.ts";
@@ -23,10 +24,6 @@ export interface LocalSequencer {
   readonly draining?: boolean;
   sequence(order: PublishOrder): Promise<PublishResult> | PublishResult | "wrong_router";
 }
-
-/** Publishes and bytes without an answer at one router: a second of one at full speed; more is backpressure. */
-export const UNANSWERED_MAX = 65_536;
-export const UNANSWERED_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Milliseconds a publish waits for a router that is being dialled for the first time, where no other is there. */
 const FIRST_DIAL_MS = 1_000;
@@ -63,6 +60,19 @@ export class Dispatcher {
   /** Flights that wait in lanes. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  /** Shards that the map gives to somebody, and none of whose routers can be reached now. */
+  get unreachableShards(): number {
+    let shards = 0;
+    for (const owners of this.#options.map().shards) {
+      if (owners.every((router) => ["dead", "pending"].includes(this.availabilityOf(router)))) shards += 1;
+    }
+    return shards;
   }
 
   /** From now on nothing is placed: what waits, and what comes back, fails as draining. */

@@ -22,6 +22,8 @@ export class Flight {
   /** What it weighs against caps. */
   readonly bytes: number;
   readonly startedAtMs: number;
+  /** Monotonic: when it was last written to a router; 0: never. */
+  writtenAtMs = 0;
   /** Epoch of the map that it was last placed by. */
   epoch = 0;
   /** What its lane numbered it with when it was last sent; undefined: it never was. */

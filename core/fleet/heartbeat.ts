@@ -22,6 +22,7 @@ const TICK_MS = 250;
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #timer: Timer;
+  #heardAtMs: number;
   #lastTickMs: number;
   #judgeAtMs: number;
   #beatAtMs: number;
@@ -30,14 +31,21 @@ export class Heartbeat {
   constructor(options: HeartbeatOptions) {
     this.#options = options;
     this.#lastTickMs = options.clock.monotonic();
+    this.#heardAtMs = this.#lastTickMs;
     this.#judgeAtMs = this.#lastTickMs + HEARTBEAT_TIMEOUT_MS;
     this.#beatAtMs = this.#lastTickMs + HEARTBEAT_INTERVAL_MS;
     this.#timer = options.clock.every(TICK_MS, () => this.#tick());
   }
 
+  /** Monotonic: when the last frame came; before the first, when it began. */
+  get heardAtMs(): number {
+    return this.#heardAtMs;
+  }
+
   /** Any frame came from the peer. */
   heard(): void {
-    this.#judgeAtMs = this.#options.clock.monotonic() + HEARTBEAT_TIMEOUT_MS;
+    this.#heardAtMs = this.#options.clock.monotonic();
+    this.#judgeAtMs = this.#heardAtMs + HEARTBEAT_TIMEOUT_MS;
   }
 
   stop(): void {

@@ -63,8 +63,15 @@ export class Placer implements Component {
     const { fleet, clock, registry, peerSecret } = options;
     this.#metrics = new PublishMetrics(registry, {
       unanswered: () => this.#flights - this.#dispatcher.waiting,
+      unansweredBytes: () => this.#streams.unansweredBytes,
       waiting: () => this.#dispatcher.waiting,
-      streamsLive: () => this.#streams.live,
+      waitingBytes: () => this.#dispatcher.waitingBytes,
+      streams: () => this.#streams.counts,
+      silenceMs: () => {
+        const { heardAtMs } = this.#streams;
+        return heardAtMs === undefined ? 0 : clock.monotonic() - heardAtMs;
+      },
+      unreachableShards: () => this.#dispatcher.unreachableShards,
     });
     const events = this.#streamEvents();
     const openStream = options.openStream ?? ((router) => new PublishStream({ ...options, router, events }));
@@ -174,6 +181,7 @@ export class Placer implements Component {
         this.#metrics.frames.inc();
         this.#metrics.orders.inc(publishes);
       },
+      hopped: (tookMs) => this.#metrics.hop.observeMs(tookMs),
     };
   }
 

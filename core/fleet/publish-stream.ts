@@ -11,6 +11,7 @@ import { EarshotError, messageOf } from "../runtime/errors.ts";
 import { type ClientStream, GrpcClient } from "../runtime/grpc.ts";
 import type { Log } from "../runtime/log.ts";
 import {
+  type Outcome,
   type Publish,
   PublishBatchSchema,
   type PublisherFrame,
@@ -41,6 +42,8 @@ export interface SequencerStream {
   /** Publishes without an answer, written or not. */
   readonly unanswered: number;
   readonly unansweredBytes: number;
+  /** Monotonic: when the router was last heard, while it is there; absent where nobody knows. */
+  readonly heardAtMs?: number | undefined;
   /** The caller has asked `availability` (live or draining) and the caps before. */
   enqueue(flight: Flight): void;
   /** Fails what has waited longer than ANSWER_DEADLINE_MS. */
@@ -56,6 +59,8 @@ export interface StreamEvents {
   unwritten(flights: readonly Flight[]): void;
   availabilityChanged(): void;
   wrote(publishes: number): void;
+  /** A publish was answered, so long after it was written. */
+  hopped(tookMs: number): void;
 }
 
 export interface PublishStreamOptions {
@@ -131,6 +136,10 @@ export class PublishStream implements SequencerStream {
     return this.#bytes;
   }
 
+  get heardAtMs(): number | undefined {
+    return "heartbeat" in this.#state ? this.#state.heartbeat.heardAtMs : undefined;
+  }
+
   enqueue(flight: Flight): void {
     this.#queue.push(flight);
     this.#bytes += flight.bytes;
@@ -186,11 +195,7 @@ export class PublishStream implements SequencerStream {
         if (state.kind === "connecting") this.#onHello(state.call, state.timer, frame.value.incarnation);
         break;
       case "outcomes":
-        for (const outcome of frame.value.outcomes) {
-          const flight = this.#take(Number(outcome.id));
-          if (flight !== undefined) this.#answer(flight, outcomeToAnswer(outcome, this.incarnation));
-        }
-        this.#endIfIdle();
+        this.#onOutcomes(frame.value.outcomes);
         break;
       case "draining":
         if (state.kind === "live") this.#enter({ ...state, kind: "draining" });
@@ -199,6 +204,17 @@ export class PublishStream implements SequencerStream {
       case undefined:
         break;
     }
+  }
+
+  #onOutcomes(outcomes: readonly Outcome[]): void {
+    const nowMs = this.#options.clock.monotonic();
+    for (const outcome of outcomes) {
+      const flight = this.#take(Number(outcome.id));
+      if (flight === undefined) continue;
+      this.#options.events.hopped(nowMs - flight.writtenAtMs);
+      this.#answer(flight, outcomeToAnswer(outcome, this.incarnation));
+    }
+    this.#endIfIdle();
   }
 
   #onHello(call: Call, timer: Timer, incarnation: string): void {
@@ -266,11 +282,13 @@ export class PublishStream implements SequencerStream {
 
   #takeFrame(): Publish[] {
     const publishes: Publish[] = [];
+    const nowMs = this.#options.clock.monotonic();
     let bytes = 0;
     while (publishes.length < FRAME_PUBLISHES_MAX && bytes < FRAME_BYTES_MAX) {
       const flight = this.#queue.shift();
       if (flight === undefined) break;
       const id = this.#nextId++;
+      flight.writtenAtMs = nowMs;
       publishes.push(orderToProto(flight.order, BigInt(id), flight.epoch));
       this.#written.set(id, flight);
       bytes += flight.bytes;

@@ -21,11 +21,28 @@ export class RouterStreams {
     this.#options = options;
   }
 
-  /** Streams that are up. */
-  get live(): number {
-    let live = 0;
-    for (const stream of this.#streams.values()) if (stream.availability === "live") live += 1;
-    return live;
+  /** Streams by how far their routers can be counted on; those whose routers left the map apart. */
+  get counts(): Readonly<Record<Availability | "retired", number>> {
+    const counts = { live: 0, draining: 0, pending: 0, dead: 0, retired: this.#retired.size };
+    for (const { availability } of this.#streams.values()) counts[availability] += 1;
+    return counts;
+  }
+
+  /** Bytes of publishes without an answer. */
+  get unansweredBytes(): number {
+    let bytes = 0;
+    for (const stream of this.#streams.values()) bytes += stream.unansweredBytes;
+    for (const stream of this.#retired) bytes += stream.unansweredBytes;
+    return bytes;
+  }
+
+  /** Monotonic: when the live stream that has been silent longest was heard; undefined when none is live. */
+  get heardAtMs(): number | undefined {
+    let oldest: number | undefined;
+    for (const { heardAtMs } of this.#streams.values()) {
+      if (heardAtMs !== undefined && heardAtMs < (oldest ?? Number.POSITIVE_INFINITY)) oldest = heardAtMs;
+    }
+    return oldest;
   }
 
   /** Opens streams to routers that a map brought, retires those that it dropped. `self`: needs none. */

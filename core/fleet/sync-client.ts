@@ -8,7 +8,7 @@ import type { Topic } from "../domain/topic.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
-import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
+import type { Counter, Registry } from "../runtime/metrics.ts";
 import { Slices } from "../runtime/slices.ts";
 import type {
   MutateTopicRequest,
@@ -22,6 +22,7 @@ import { mutateTopic } from "./mutate-topic.ts";
 import type { PeerDirectory } from "./peers.ts";
 import { shardMapFromProto } from "./shard-map-codec.ts";
 import { ackFrame, helloFrame, membersFromProto, type ReportParts, reportFrame, type SyncSelf } from "./sync-frames.ts";
+import { syncMetrics } from "./sync-metrics.ts";
 import { SyncSources } from "./sync-sources.ts";
 import type { SyncFrame, SyncStream } from "./sync-stream.ts";
 import { TopicTable } from "./topic-table.ts";
@@ -61,16 +62,13 @@ export class SyncClient implements Fleet, Component {
 
   constructor(options: SyncClientOptions) {
     this.#options = options;
-    const { registry } = options;
-    readGauge(registry, "earshot_sync_operators_connected", "Operators with a live Sync stream.", () => {
-      return this.#sources?.operators.length ?? 0;
-    });
-    readGauge(registry, "earshot_sync_epoch", "Epoch of the shard map in force here.", () => this.#map.epoch);
-    readGauge(registry, "earshot_sync_topics", "Topics known here.", () => this.#table.topics.size);
-    this.#nacks = new Counter({
-      name: "earshot_sync_nacks_total",
-      help: "Pushes of the control plane that could not be applied.",
-      registers: [registry],
+    this.#nacks = syncMetrics(options.registry, {
+      sources: () => this.#sources?.live ?? { operator: 0, router: 0 },
+      epoch: () => this.#map.epoch,
+      ackedEpoch: () => this.#ackedEpoch,
+      topics: () => this.#table.topics.size,
+      members: () => countByRole(this.#members),
+      unownedShards: () => this.#map.shards.filter((owners) => owners.length === 0).length,
     });
   }
 
@@ -265,6 +263,12 @@ export class SyncClient implements Fleet, Component {
   #tellTopic(change: TopicChange): void {
     for (const listener of this.#topicListeners) listener(change);
   }
+}
+
+function countByRole(members: readonly FleetMember[]): Readonly<Record<FleetMember["role"], number>> {
+  const counts = { operator: 0, router: 0, gateway: 0, presence: 0 };
+  for (const { role } of members) counts[role] += 1;
+  return counts;
 }
 
 function listen<T>(listeners: Set<T>, listener: T): Unlisten {

@@ -27,7 +27,7 @@ export interface SyncRelayOptions {
 }
 
 /** Streams served at once: more start one after the other, when the first have what they need. */
-const STREAMS_MAX = 256;
+export const RELAY_STREAMS_MAX = 256;
 
 type Call = ServerDuplexStream<SyncRequest, SyncResponse | Uint8Array>;
 
@@ -43,6 +43,7 @@ export class SyncRelay implements Component {
   readonly #state: SyncState;
   readonly #streams = new Set<Stream>();
   readonly #unlisten: () => void;
+  #refused = 0;
 
   constructor(options: SyncRelayOptions) {
     const { fleet } = options;
@@ -70,6 +71,15 @@ export class SyncRelay implements Component {
     this.#unlisten = () => unlisteners.forEach((unlisten) => unlisten());
   }
 
+  /** Streams that are open, and streams that were refused since this process began. */
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  get refused(): number {
+    return this.#refused;
+  }
+
   close(): Promise<void> {
     this.#unlisten();
     for (const stream of this.#streams) this.#end(stream);
@@ -82,7 +92,8 @@ export class SyncRelay implements Component {
 
   #serve(call: Call): void {
     const { fleet } = this.#options;
-    if (!fleet.synced || this.#streams.size >= STREAMS_MAX) {
+    if (!fleet.synced || this.#streams.size >= RELAY_STREAMS_MAX) {
+      this.#refused += 1;
       const why = fleet.synced ? "too many streams" : "this router has no complete state yet";
       call.emit("error", toStatus(new EarshotError("control_plane_unavailable", why)));
       return;

@@ -67,6 +67,11 @@ export class SyncSources {
     return this.#live("operator");
   }
 
+  /** How many streams are live, by whom they lead to. */
+  get live(): Readonly<Record<Source["kind"], number>> {
+    return { operator: this.#live("operator").length, router: this.#live("router").length };
+  }
+
   /** Sends a frame on every live stream. */
   send(frame: SyncFrame): void {
     for (const { stream } of this.#sources.values()) stream.send(frame);

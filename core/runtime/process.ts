@@ -2,12 +2,14 @@
 // what it says when it cannot begin: one sentence to its parent and to whoever reads the terminal, exit code 2.
 // Called once by each main. Elsewhere: how it ends (lifecycle.ts), what it does (the mains).
 
+import { SYSTEM_CLOCK } from "./clock.ts";
 import { ConfigError, type LoadedConfig, loadConfig } from "./config.ts";
 import { newIncarnation } from "./incarnation.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import { createLog, type Log } from "./log.ts";
 import { createRegistry, type Registry } from "./metrics.ts";
 import { onParentGone, tellParent } from "./parent.ts";
+import { measureProcess } from "./process-metrics.ts";
 
 export type ProcessRole = "operator" | "router" | "gateway" | "presence";
 
@@ -39,7 +41,9 @@ export async function runProcess(role: ProcessRole, start: (parts: ProcessParts)
     owner.handleSignals(drain);
     // The exit code is 0, or what was set when it could not begin.
     onParentGone(() => void owner.stop(drain).then(() => process.exit()));
-    await start({ ...loaded, self, log, lifecycle, registry: createRegistry(role) });
+    const registry = createRegistry(role);
+    owner.own("process metrics", measureProcess(registry, SYSTEM_CLOCK));
+    await start({ ...loaded, self, log, lifecycle, registry });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.exitCode = 2;

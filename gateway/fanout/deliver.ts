@@ -35,14 +35,24 @@ interface DeliverOptions {
   readonly isFirstAlive: (topic: LocalTopic, incarnation: string) => boolean;
   /** The subscription of a connection to a topic, if the connection is one of this gateway's. */
   readonly subscriptionOf: (connectionId: string, topicId: string) => Subscription | undefined;
+  readonly metrics: DeliverMetrics;
   /** Ends the subscriptions that an eviction names; returns how many. */
   readonly evict: (topic: LocalTopic, eviction: Eviction) => number;
+}
+
+export interface DeliverMetrics {
+  /** A batch came; its first record was sequenced so long ago, by the clocks of both machines. */
+  linked(tookMs: number): void;
 }
 
 /** One batch under way: told when its last flight is done. */
 interface Work {
   remaining: number;
   readonly done: () => void;
+  /** Monotonic: when it came. */
+  readonly nowMs: number;
+  /** The wall clock minus the monotonic one, by which a router's stamp becomes a time of here. */
+  readonly wallMs: number;
 }
 
 export class Deliver {
@@ -53,7 +63,8 @@ export class Deliver {
   }
 
   batch(source: BatchSource, batch: RecordBatch): void {
-    const nowMs = this.#options.clock.monotonic();
+    const { clock, metrics } = this.#options;
+    const nowMs = clock.monotonic();
     // One for the batch itself, so that it is not done before all of it was put.
     const work: Work = {
       remaining: 1,
@@ -61,13 +72,21 @@ export class Deliver {
         work.remaining -= 1;
         if (work.remaining === 0) source.batchDone(batch.number);
       },
+      nowMs,
+      wallMs: clock.now() - nowMs,
     };
-    for (const bytes of batch.records) this.#record(source, fromBinary(RecordSchema, bytes), work, nowMs);
+    let isFirst = true;
+    for (const bytes of batch.records) {
+      const record = fromBinary(RecordSchema, bytes);
+      if (isFirst) metrics.linked(nowMs - sequencedAtMs(record, work));
+      isFirst = false;
+      this.#record(source, record, work);
+    }
     work.done();
     this.#options.fanOut.run();
   }
 
-  #record(source: BatchSource, record: LinkRecord, work: Work, nowMs: number): void {
+  #record(source: BatchSource, record: LinkRecord, work: Work): void {
     const topic = this.#options.topics.get(record.topicId);
     const receipt = record.receiptId === 0n ? undefined : new ReceiptCount(record.receiptId);
     if (topic === undefined) {
@@ -82,7 +101,7 @@ export class Deliver {
         this.#evict(source, topic, record, receipt);
         return;
       case RecordKind.UNSPECIFIED:
-        topic.hear(source.incarnation, Number(record.seq), nowMs);
+        topic.hear(source.incarnation, Number(record.seq), work.nowMs);
         this.#message(source, topic, record, { work, receipt });
     }
   }
@@ -104,6 +123,8 @@ export class Deliver {
       }
     }
     const flight = this.#fly(topic, record.envelope, { audience: "all", skipped, receipt, work });
+    flight.arrivedAtMs = work.nowMs;
+    flight.sequencedAtMs = sequencedAtMs(record, work);
     if (receipt === undefined) return;
     flight.done.push(() => source.receipt(receipt));
   }
@@ -161,4 +182,9 @@ export class Deliver {
     if (shut !== undefined) skipped.push(shut);
     return skipped.length === 0 ? undefined : skipped;
   }
+}
+
+/** When a router sequenced a record, on this process's monotonic clock; later than now where the clocks differ. */
+function sequencedAtMs({ routerTimeMs }: LinkRecord, { wallMs }: Work): number {
+  return Number(routerTimeMs) - wallMs;
 }

@@ -22,6 +22,8 @@ export interface FanOutMetrics {
   /** Messages handed to connections. */
   delivered(count: number): void;
   slice(seconds: number): void;
+  /** A flight of messages was given to the last of its recipients. */
+  handedOn(flight: Flight, nowMs: number): void;
 }
 
 export class FanOut implements Component {
@@ -157,6 +159,7 @@ export class FanOut implements Component {
         const everybody = flight.audience === "all" && flight.skipped === undefined;
         if (!(everybody ? this.#walk(topic, flight) : this.#pick(topic, flight))) return false;
         this.queuedBytes -= flight.bytes;
+        if (flight.arrivedAtMs > 0) this.#metrics.handedOn(flight, this.#clock.monotonic());
         for (const told of flight.done) told();
         return true;
       }

@@ -28,6 +28,9 @@ export class Flight {
   readonly receipt: ReceiptCount | undefined;
   /** Told when every recipient was served. */
   readonly done: (() => void)[] = [];
+  /** Monotonic, of its first message: when it came here, and when its router sequenced it by its own clock; 0: not measured. */
+  arrivedAtMs = 0;
+  sequencedAtMs = 0;
   readonly #encodeGrpc: GrpcEncoder;
   #bytes = 0;
   readonly #joined: (Buffer | undefined)[] = [];

@@ -8,7 +8,7 @@ import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import { type Registry, readGauge } from "#core/runtime/metrics.ts";
+import { type Registry, readCounter, readGauge } from "#core/runtime/metrics.ts";
 
 /**
  * Connections of one process that carry no session. Calls are answered in milliseconds and kept for a minute; with a full
@@ -54,9 +54,8 @@ export class HttpConnections implements Component {
     this.#max = max;
     const held = `HTTP connections without a session, ${max} at most; then the oldest that waits for nothing gives way.`;
     readGauge(registry, "earshot_http_connections", held, () => this.#open.size);
-    const gaveWay =
-      "HTTP connections that were closed to make room, or because there was none, since this process began.";
-    readGauge(registry, "earshot_http_connections_gave_way", gaveWay, () => this.#gaveWay);
+    const gaveWay = "HTTP connections that were closed to make room, or because there was none.";
+    readCounter(registry, "earshot_http_connections_gave_way_total", gaveWay, () => this.#gaveWay);
     const open = this.#open;
     // One function for all sockets: nothing is kept of one that carries a session.
     function left(this: Socket): void {

@@ -49,13 +49,13 @@ export function createIdentify({ edge, trusted, incarnation }: IdentifyDeps) {
     const connectionId = `${incarnation.slice(0, 6)}-h${calls.toString(16)}`;
     try {
       const principal = await edge.authenticate(tokenOf(request.headers.authorization, request.query), address);
-      const caller: Caller = { principal, address, connectionId };
+      const caller: Caller = { principal, address, connectionId, door: "http" };
       edge.admitCall(caller);
       return caller;
     } catch (error) {
       // Guessing tokens is counted too, against the address.
       if (error instanceof EarshotError && error.code !== "rate_limited") {
-        edge.admitCall({ principal: ANONYMOUS, address, connectionId });
+        edge.admitCall({ principal: ANONYMOUS, address, connectionId, door: "http" });
       }
       throw error;
     }

@@ -93,7 +93,7 @@ export class Session implements Listener, OutboxOwner {
   }
 
   caller(): Caller {
-    return { principal: this.principal, address: this.address, connectionId: this.connectionId };
+    return { principal: this.principal, address: this.address, connectionId: this.connectionId, door: "websocket" };
   }
 
   newSubscriptionId(): string {

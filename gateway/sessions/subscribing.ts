@@ -71,6 +71,11 @@ export class Subscribing implements Component {
     this.#introductions = new Introductions(options);
   }
 
+  /** Subscriptions that wait for routers. */
+  get waiting(): number {
+    return this.#asked.size;
+  }
+
   /** Subscribes, or says why not: everything is told by frames. Returns false when it was refused at once. */
   subscribe(session: Session, request: SubscribeRequest): boolean {
     const known = session.subscriptions.get(request.topicId);

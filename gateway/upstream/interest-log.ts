@@ -28,6 +28,11 @@ export class InterestLog {
   initialConfirmed = false;
   #sent: SentBatch[] = [];
 
+  /** Batches that the router has not confirmed. */
+  get unconfirmed(): number {
+    return this.#sent.length;
+  }
+
   /** Cuts changes into the batches to send; the last one ends the first list when `initial`. */
   batches(changes: readonly InterestChange[], initial: boolean): readonly SentBatch[] {
     const batches: SentBatch[] = [];

@@ -42,6 +42,9 @@ type LinkState =
   | { readonly kind: "dead"; readonly retry: Timer }
   | { readonly kind: "closed" };
 
+export const LINK_STANDINGS = ["connecting", "alive", "draining", "dead", "closed"] as const;
+export type LinkStanding = (typeof LINK_STANDINGS)[number];
+
 export interface LinkOwner {
   /** Alive, dead, draining: whatever others judge a router by. */
   stateChanged(link: Link): void;
@@ -51,9 +54,12 @@ export interface LinkOwner {
   confirmed(link: Link): void;
   records(handedOn: HandedOn, batch: RecordBatch): void;
   missed(link: Link, missed: readonly MissedRecords[]): void;
-  /** It was alive. `announced`: the router had said that it drains and ended the stream itself. */
-  died(link: Link, announced: boolean): void;
+  /** It was alive. */
+  died(link: Link, end: LinkEnd): void;
 }
+
+/** `announced`: the router had said that it drains and ended the stream itself. */
+export type LinkEnd = "announced" | "silent" | "broken";
 
 interface LinkOptions {
   readonly router: Router;
@@ -93,6 +99,22 @@ export class Link {
 
   get alive(): boolean {
     return this.#state.kind === "alive";
+  }
+
+  /** Where it stands, for whoever measures. */
+  get standing(): LinkStanding {
+    const { kind } = this.#state;
+    return kind === "alive" && this.#state.draining ? "draining" : kind;
+  }
+
+  /** Monotonic: when the router was last heard, while the link is alive. */
+  get heardAtMs(): number | undefined {
+    return this.#state.kind === "alive" ? this.#state.heartbeat.heardAtMs : undefined;
+  }
+
+  /** Interest batches that the router has not confirmed. */
+  get unconfirmed(): number {
+    return this.#interests.unconfirmed;
   }
 
   /** Whether publishes go there, and confirmations are waited for. */
@@ -251,7 +273,7 @@ export class Link {
       };
       if (announced) this.#options.log.info(fields, "link ended");
       else this.#options.log.warn(fields, "link dead");
-      this.#options.owner.died(this, announced);
+      this.#options.owner.died(this, announced ? "announced" : cause === "silent" ? "silent" : "broken");
     }
     this.#options.owner.stateChanged(this);
   }

@@ -17,7 +17,7 @@ import type { LocalTopics } from "../fanout/local-topics.ts";
 import { EpochAcks } from "./epoch-acks.ts";
 import type { HandedOn } from "./handed-on.ts";
 import type { InterestChange } from "./interest-log.ts";
-import { Link, type LinkOwner } from "./link.ts";
+import { Link, LINK_STANDINGS, type LinkEnd, type LinkOwner, type LinkStanding } from "./link.ts";
 import type { FirstConfirm } from "./late-interest.ts";
 import { newRegistration, type Registration } from "./registration.ts";
 
@@ -49,6 +49,8 @@ interface UpstreamOptions {
 }
 
 export class Upstream implements Component, LinkOwner {
+  /** Links that were alive and are not, since this process began. */
+  readonly linkEnds: Record<LinkEnd, number> = { announced: 0, silent: 0, broken: 0 };
   readonly #options: UpstreamOptions;
   readonly #links = new Map<string, Link>();
   readonly #dirty = new Map<Link, Map<string, LocalTopic>>();
@@ -81,8 +83,26 @@ export class Upstream implements Component, LinkOwner {
     return Promise.resolve();
   }
 
-  get links(): IterableIterator<Link> {
-    return this.#links.values();
+  /** Links to routers by where they stand. */
+  get standings(): Readonly<Record<LinkStanding, number>> {
+    const counts = Object.fromEntries(LINK_STANDINGS.map((standing) => [standing, 0])) as Record<LinkStanding, number>;
+    for (const { standing } of this.#links.values()) counts[standing] += 1;
+    return counts;
+  }
+
+  /** Milliseconds since the router that has been silent longest was heard; 0 when no link is alive. */
+  get silenceMs(): number {
+    const nowMs = this.#options.clock.monotonic();
+    let silence = 0;
+    for (const { heardAtMs } of this.#links.values()) silence = Math.max(silence, nowMs - (heardAtMs ?? nowMs));
+    return silence;
+  }
+
+  /** Interest batches that routers have not confirmed. */
+  get unconfirmed(): number {
+    let batches = 0;
+    for (const link of this.#links.values()) batches += link.unconfirmed;
+    return batches;
   }
 
   /** For the operator's reports. */
@@ -175,7 +195,8 @@ export class Upstream implements Component, LinkOwner {
     }
   }
 
-  died(link: Link, announced: boolean): void {
+  died(link: Link, end: LinkEnd): void {
+    this.linkEnds[end] += 1;
     const nowMs = this.#options.clock.monotonic();
     for (const topic of this.#options.topics.all()) {
       const registration = this.registrationAt(topic, link.incarnation);
@@ -184,7 +205,7 @@ export class Upstream implements Component, LinkOwner {
         registration.generation = -1;
         registration.heardBefore = last;
       }
-      if (announced || last === undefined || nowMs - last.atMs > FAILOVER_MEMORY_MS) continue;
+      if (end === "announced" || last === undefined || nowMs - last.atMs > FAILOVER_MEMORY_MS) continue;
       this.#options.listener.failedOver(topic);
     }
   }

@@ -67,6 +67,11 @@ export class StatusKeeper implements Component {
     });
   }
 
+  /** Topics whose generation is not decided yet. */
+  get undecided(): number {
+    return this.#undecided.size;
+  }
+
   /** Takes on the Topics that are there already, in slices. */
   async start(): Promise<void> {
     const slices = new Slices();

@@ -185,8 +185,6 @@ export class Reconciler implements Component {
 
   #publish(map: ShardMap): void {
     this.#gatherer.published(map.epoch);
-    this.#options.metrics.epoch.set(map.epoch);
-    this.#options.metrics.mappedRouters.set(map.routers.length);
     this.#options.publish(map);
   }
 

@@ -61,6 +61,11 @@ export class InterestIntake {
     this.#initialComplete = initialComplete;
   }
 
+  /** Batches that are not answered. */
+  get waiting(): number {
+    return this.#confirms.length;
+  }
+
   take(batch: InterestBatch): void {
     this.#batches.push(batch);
     this.#confirms.push({

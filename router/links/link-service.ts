@@ -19,8 +19,9 @@ import {
 } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { InterestTable } from "../interest.ts";
 import type { QueuedRecord } from "../record.ts";
+import type { LinkEnd, RouterStats } from "../stats.ts";
 import { Admissions, type IntakeDeps, InterestIntake } from "./interest-intake.ts";
-import { Link, type LinkCall } from "./link.ts";
+import { Link, type LinkCall, type LinkOptions, type LinkState } from "./link.ts";
 import type { Receipts } from "./receipts.ts";
 import { frameBytes } from "./wire.ts";
 
@@ -33,7 +34,9 @@ export interface LinksOptions {
   readonly intake: IntakeDeps;
   /** A link's copy of a record had to give way. */
   readonly dropped: (record: QueuedRecord) => void;
-  readonly batchSent: (records: number) => void;
+  readonly batchSent: LinkOptions["batchSent"];
+  readonly batchHandedOn: LinkOptions["batchHandedOn"];
+  readonly stats: Pick<RouterStats, "linksEnded" | "streamsRefused">;
   /** A gateway came with its whole interest, or went. */
   readonly changed: () => void;
   /** A gateway has handed on something. */
@@ -41,7 +44,7 @@ export interface LinksOptions {
 }
 
 /** Links at once: above any fleet of gateways. */
-const LINKS_MAX = 4_096;
+export const LINKS_MAX = 4_096;
 
 /** Milliseconds a stream may take to its Hello. */
 const HELLO_MS = 5_000;
@@ -53,6 +56,7 @@ export class Links implements Component {
   readonly #admissions = new Admissions();
   /** By the gateway's incarnation. */
   readonly #links = new Map<string, Link>();
+  readonly #intakes = new Map<Link, InterestIntake>();
   #dirty: Link[] = [];
   readonly #flush = (): void => this.#flushDirty();
   #draining = false;
@@ -66,8 +70,24 @@ export class Links implements Component {
     this.handlers = { open: (call) => this.#open(call) };
   }
 
-  get size(): number {
-    return this.#links.size;
+  /** Links by state. */
+  get states(): Readonly<Record<LinkState, number>> {
+    const states = { registering: 0, complete: 0 };
+    for (const { initialComplete } of this.#links.values()) states[initialComplete ? "complete" : "registering"] += 1;
+    return states;
+  }
+
+  /** Monotonic: when the gateway that has been silent longest was heard; undefined when none is linked. */
+  get heardAtMs(): number | undefined {
+    const times = [...this.#links.values()].map(({ heardAtMs }) => heardAtMs);
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /** Batches of interest that are not answered. */
+  get interestBatches(): number {
+    let waiting = 0;
+    for (const intake of this.#intakes.values()) waiting += intake.waiting;
+    return waiting;
   }
 
   get undrainedBytes(): number {
@@ -105,7 +125,7 @@ export class Links implements Component {
 
   close(): Promise<void> {
     this.#closed = true;
-    for (const link of this.#links.values()) this.#end(link, "router closed");
+    for (const link of this.#links.values()) this.#end(link, "router_closed");
     return Promise.resolve();
   }
 
@@ -113,6 +133,7 @@ export class Links implements Component {
     // A stream that fails tells so by "error" as well as by "cancelled": the latter is heard below.
     call.on("error", () => undefined);
     if (this.#closed || this.#links.size >= LINKS_MAX) {
+      this.#options.stats.streamsRefused.link += 1;
       call.emit("error", toStatus(new EarshotError("overloaded", "this router takes no more links")));
       return;
     }
@@ -121,7 +142,7 @@ export class Links implements Component {
     const late: Timer = this.#options.clock.after(HELLO_MS, () => call.end());
     const over = (): void => {
       late.cancel();
-      if (link !== undefined) this.#end(link, "ended by the gateway");
+      if (link !== undefined) this.#end(link, "gateway_ended");
       else call.end();
     };
     call.on("cancelled", over);
@@ -133,6 +154,7 @@ export class Links implements Component {
         const made = this.#welcome(call, frame.value);
         link = made;
         intake = new InterestIntake(made, this.#options.intake, this.#admissions, () => this.#onComplete(made));
+        this.#intakes.set(made, intake);
         return;
       }
       if (link.open) this.#onFrame(link, intake, frame);
@@ -140,9 +162,9 @@ export class Links implements Component {
   }
 
   #welcome(call: LinkCall, gateway: LinkHello): Link {
-    const { clock, receipts, dropped, batchSent, log } = this.#options;
+    const { clock, receipts, dropped, batchSent, batchHandedOn, log } = this.#options;
     const older = this.#links.get(gateway.incarnation);
-    if (older !== undefined) this.#end(older, "replaced by a newer stream");
+    if (older !== undefined) this.#end(older, "replaced");
     const link = new Link({
       call,
       gateway,
@@ -154,6 +176,7 @@ export class Links implements Component {
       dead: (which) => this.#end(which, "silent"),
       flushSoon: (which) => this.#flushSoon(which),
       batchSent,
+      batchHandedOn,
     });
     this.#links.set(gateway.incarnation, link);
     link.send(this.#hello);
@@ -189,8 +212,10 @@ export class Links implements Component {
     this.#options.changed();
   }
 
-  #end(link: Link, cause: string): void {
+  #end(link: Link, reason: LinkEnd): void {
     if (!link.open) return;
+    this.#options.stats.linksEnded[reason] += 1;
+    this.#intakes.delete(link);
     const { incarnation, name } = link.gateway;
     if (this.#links.get(incarnation) === link) this.#links.delete(incarnation);
     const { receipts, log, changed } = this.#options;
@@ -198,7 +223,7 @@ export class Links implements Component {
     link.close();
     receipts.linkGone(link);
     void this.#forget(link);
-    log.info({ gateway: name, gatewayIncarnation: incarnation, cause }, "gateway link ended");
+    log.info({ gateway: name, gatewayIncarnation: incarnation, reason }, "gateway link ended");
     changed();
   }
 

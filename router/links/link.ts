@@ -24,8 +24,14 @@ export interface LinkOptions {
   readonly dead: (link: Link) => void;
   /** Asks for `flush` at the end of this turn of the event loop. */
   readonly flushSoon: (link: Link) => void;
-  readonly batchSent: (records: number) => void;
+  /** A batch was written; its oldest record was sequenced so long ago. */
+  readonly batchSent: (records: number, waitedMs: number) => void;
+  /** The gateway has handed a batch on; its oldest record was sequenced so long ago. */
+  readonly batchHandedOn: (tookMs: number) => void;
 }
+
+/** `registering` until the gateway's whole interest was applied. */
+export type LinkState = "registering" | "complete";
 
 /**
  * Bytes that are sent and not confirmed before the link waits: a quarter of the cap, so that what can still be chosen
@@ -85,6 +91,11 @@ export class Link {
     return this.#state === "open";
   }
 
+  /** Monotonic: when the gateway was last heard. */
+  get heardAtMs(): number {
+    return this.#heartbeat.heardAtMs;
+  }
+
   /** Bytes queued and in flight. */
   get undrainedBytes(): number {
     return this.#outbox.bytes + this.#inFlightBytes;
@@ -120,7 +131,7 @@ export class Link {
   }
 
   #writeBatch(): void {
-    const { call } = this.#options;
+    const { call, clock } = this.#options;
     if (call.writableNeedDrain) return;
     this.#tellMissed();
     if (this.#inFlightBytes >= IN_FLIGHT_BYTES_MAX) return;
@@ -131,7 +142,7 @@ export class Link {
     this.#inFlight.push({ number: this.#batchNumber, bytes: batch.frame.length, oldestAtMs });
     this.#inFlightBytes += batch.frame.length;
     this.#writing = true;
-    this.#options.batchSent(batch.records);
+    this.#options.batchSent(batch.records, clock.monotonic() - oldestAtMs);
     call.write(batch.frame, () => {
       this.#writing = false;
       this.flush();
@@ -146,8 +157,10 @@ export class Link {
   /** The gateway has handed on every batch up to this one. */
   confirmed(number: number): void {
     let confirmed = 0;
+    const nowMs = this.#options.clock.monotonic();
     for (const batch of this.#inFlight) {
       if (batch.number > number) break;
+      this.#options.batchHandedOn(nowMs - batch.oldestAtMs);
       this.#inFlightBytes -= batch.bytes;
       confirmed += 1;
     }

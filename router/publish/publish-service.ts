@@ -25,6 +25,7 @@ import type { Link } from "../links/link.ts";
 import type { Placement } from "../placement.ts";
 import type { Drops } from "../sequencer/drops.ts";
 import type { Sequenced } from "../sequencer/sequencer.ts";
+import type { RouterStats } from "../stats.ts";
 import { type PublishCall, SequencerStream } from "./sequencer-stream.ts";
 
 export interface PublishServiceOptions {
@@ -35,10 +36,11 @@ export interface PublishServiceOptions {
   readonly placement: Placement;
   readonly drops: Drops;
   readonly admission: Pick<ChannelAdmission, "answer">;
+  readonly stats: Pick<RouterStats, "streamsRefused">;
 }
 
 /** Publish streams at once: one of every edge process. */
-const STREAMS_MAX = 8_192;
+export const PUBLISH_STREAMS_MAX = 8_192;
 
 /** Topic ids in one question for counts. */
 const COUNTED_IDS_MAX = 1_000;
@@ -73,6 +75,13 @@ export class PublishService implements Component {
     return this.#streams.size;
   }
 
+  /** Answers that wait to be written. */
+  get outcomes(): number {
+    let outcomes = 0;
+    for (const stream of this.#streams) outcomes += stream.outcomes;
+    return outcomes;
+  }
+
   /** Milliseconds since the last publish came; 0 while one is unanswered. */
   idleMs(nowMs: number): number {
     for (const stream of this.#streams) if (!stream.idle) return 0;
@@ -93,7 +102,8 @@ export class PublishService implements Component {
 
   #open(call: PublishCall): void {
     call.on("error", () => undefined);
-    if (this.#closed || this.#streams.size >= STREAMS_MAX) {
+    if (this.#closed || this.#streams.size >= PUBLISH_STREAMS_MAX) {
+      this.#options.stats.streamsRefused.publish += 1;
       call.emit("error", toStatus(new EarshotError("overloaded", "this router takes no more publish streams")));
       return;
     }

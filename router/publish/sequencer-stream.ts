@@ -32,7 +32,7 @@ export interface SequencerStreamOptions {
 }
 
 /** Outcomes that wait to be read before no more publishes are: a second of one edge at full speed. */
-const OUTCOMES_MAX = 65_536;
+export const OUTCOMES_MAX = 65_536;
 
 /** Outcomes in one frame: 200 KB. */
 const OUTCOMES_PER_FRAME = 4_096;
@@ -66,6 +66,11 @@ export class SequencerStream {
   /** Every publish that came was answered, and the answers are on their way. */
   get idle(): boolean {
     return this.#unanswered === 0 && this.#outcomes.length === 0 && !this.#writing;
+  }
+
+  /** Answers that wait to be written. */
+  get outcomes(): number {
+    return this.#outcomes.length;
   }
 
   heard(): void {

@@ -29,6 +29,11 @@ export class BatchWindows<Link extends RecordTaker> {
     this.#clock = clock;
   }
 
+  /** Topic ids whose messages wait. */
+  get size(): number {
+    return this.#windows.size;
+  }
+
   hold(entry: TopicEntry<Link>, record: QueuedRecord, windowMs: number): void {
     let window = this.#windows.get(entry);
     if (window === undefined) {

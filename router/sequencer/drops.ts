@@ -26,6 +26,11 @@ export class Drops {
     this.#topicsMax = topicsMax;
   }
 
+  /** Topic ids of which drops are remembered. */
+  get size(): number {
+    return this.#topics.size;
+  }
+
   add(id: string, reason: DropCause, nowMs: number): void {
     const known = this.#topics.get(id);
     const last = known?.findLast((drop) => drop.reason === reason);

@@ -47,6 +47,11 @@ export class PresenceFrames<Link> {
     this.#options = options;
   }
 
+  /** Topic ids with something to tell. */
+  get size(): number {
+    return this.#due.size;
+  }
+
   /** Whether changes of a member list wait to be told: who leaves must tell them first, since nobody else will. */
   get membersDue(): boolean {
     for (const members of this.#due.values()) if (members !== undefined) return true;

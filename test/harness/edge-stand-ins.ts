@@ -138,6 +138,7 @@ export const EDGE_SECRET = "the secret of an edge under test, long enough";
 
 const CONFIG: EdgeConfig = {
   secret: EDGE_SECRET,
+  shutOut: [],
   issuers: [],
   audience: "earshot",
   anonymous: true,
@@ -160,5 +161,5 @@ export function testEdge(config: Partial<EdgeConfig> = {}): TestEdge {
 
 /** Somebody who calls. */
 export function callerOf(principal: Principal, address = "10.0.0.1", connectionId = "c1"): Caller {
-  return { principal, address, connectionId };
+  return { principal, address, connectionId, door: "http" };
 }

@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import type { Router } from "#core/domain/shard-map.ts";
-import { type LocalSequencer, UNANSWERED_BYTES_MAX, UNANSWERED_MAX } from "#core/fleet/dispatcher.ts";
+import type { LocalSequencer } from "#core/fleet/dispatcher.ts";
 import { Placer } from "#core/fleet/placer.ts";
+import { UNANSWERED_BYTES_MAX, UNANSWERED_MAX } from "#core/fleet/publish-limits.ts";
 import type { PublishOrder, PublishResult } from "#core/fleet/publish-order.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";

@@ -26,7 +26,7 @@ describe("a gateway process", () => {
     expect(await fleet.notReady("gateway-0")).toEqual([]);
     const client = await openWebSocket(fleet.ws(), { topics: [TOPIC] });
     const metrics = await fleet.metrics("gateway-0");
-    expect(metrics).toMatch(/earshot_gateway_links_alive\{role="gateway"\} 2/);
+    expect(metrics).toMatch(/earshot_gateway_links\{state="alive",role="gateway"\} 2/);
     expect(metrics).toMatch(/earshot_gateway_connections\{transport="websocket",role="gateway"\} 1/);
     expect(metrics).toMatch(/earshot_gateway_subscriptions\{role="gateway"\} 1/);
     expect(metrics).not.toContain("default.demo");

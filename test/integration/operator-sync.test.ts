@@ -132,7 +132,7 @@ test("readiness and metrics tell of the operator's state", async () => {
   await until(async () => (await fleet.notReady("operator-0")).length === 0, "it is ready with the first map");
   const metrics = await fleet.metrics("operator-0");
   expect(metrics).toMatch(/earshot_operator_epoch\{role="operator"\} \d{10}/);
-  expect(metrics).toMatch(/earshot_operator_router_streams\{role="operator"\} 1/);
+  expect(metrics).toMatch(/earshot_operator_sync_streams\{process_role="router",role="operator"\} 1/);
   expect(metrics).not.toContain("default.demo");
   stuck.disconnect();
 });

@@ -311,7 +311,7 @@ test("three silent seconds of a gateway end its link and its interest", async ()
   gateway.beating = false;
   await until(() => gateway.over !== undefined, "the router gives it up");
   expect(await publisher.placer.place(messageOrder("shop.chat", 1))).toMatchObject({ deliveredTo: 0 });
-  expect(await router.metric("earshot_router_links")).toBe(0);
+  expect(await router.metric("earshot_router_links", 'state="complete"')).toBe(0);
 });
 
 test("a newer stream of the same gateway replaces the older one", async () => {

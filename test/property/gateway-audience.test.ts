@@ -54,7 +54,7 @@ interface Ear {
 
 async function play(steps: readonly Step[]): Promise<{ ears: Ear[]; spoken: number[] }> {
   const clock = new HandClock();
-  const out = new FanOut(clock, { delivered: () => undefined, slice: () => undefined });
+  const out = new FanOut(clock, { delivered: () => undefined, slice: () => undefined, handedOn: () => undefined });
   const topics = [topicNamed("default.a"), topicNamed("default.b")];
   const spoken = [0, 0];
   const ears: Ear[] = [];

@@ -51,13 +51,16 @@ function flight(text: string, audience: "all" | "presence" = "all", skipped?: Su
 
 function fanOut() {
   const clock = new HandClock();
-  const counts = { delivered: 0, slices: 0 };
+  const counts = { delivered: 0, slices: 0, handedOn: 0 };
   const metrics = {
     delivered: (count: number) => {
       counts.delivered += count;
     },
     slice: () => {
       counts.slices += 1;
+    },
+    handedOn: () => {
+      counts.handedOn += 1;
     },
   };
   return { clock, counts, out: new FanOut(clock, metrics) };

@@ -71,7 +71,7 @@ test("the oldest that waits for nothing gives way to a newcomer; who awaits an a
   await until(() => half.closed(), "half a request is waited for no longer");
   expect([busy.closed(), fourth.closed(), fifth.closed()]).toEqual([false, false, false]);
   expect(connections.size).toBe(3);
-  expect(await registry.metrics()).toContain('earshot_http_connections_gave_way{role="gateway"} 2');
+  expect(await registry.metrics()).toContain('earshot_http_connections_gave_way_total{role="gateway"} 2');
   waiting[0]?.end();
 });
 

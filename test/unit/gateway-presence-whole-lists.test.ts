@@ -39,7 +39,7 @@ beforeEach(() => {
       return promise;
     },
   };
-  const fanOut = new FanOut(new HandClock(), { delivered: () => {}, slice: () => {} });
+  const fanOut = new FanOut(new HandClock(), { delivered: () => {}, slice: () => {}, handedOn: () => {} });
   const put = fanOut.put.bind(fanOut);
   fanOut.put = (topic, flight) => {
     told.push(`${flight.audience} ${Buffer.from(flight.envelopes[0] ?? []).toString()}`);

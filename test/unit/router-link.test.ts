@@ -57,6 +57,7 @@ function handLink(clock: HandClock, incarnation = "g0"): { link: Link; call: Han
     dead: () => {},
     flushSoon: () => {},
     batchSent: () => {},
+    batchHandedOn: () => {},
   });
   return { link, call };
 }
