@@ -23,6 +23,7 @@ export type EdgeConfig = Pick<
   | "secret"
   | "issuers"
   | "audience"
+  | "shutOut"
   | "anonymous"
   | "httpTopicsNamespace"
   | "httpTopicsCreate"
@@ -48,8 +49,8 @@ export function createEdge(options: EdgeOptions): Edge & Component {
   const rules: AccessRules = { anonymousAccess: config.anonymous };
   const tokens = new Tokens({ config, clock, log, registry });
   const admit = admission(config, clock, registry);
-  const topics = new EdgeTopicCalls({ config, rules, fleet, placer });
   const measured = measurePublishes(registry, clock);
+  const topics = new EdgeTopicCalls({ config, rules, fleet, placer });
   const authorize: Edge["authorize"] = (action, principal, topicId) =>
     grant(action, principal, topicId, { fleet, rules });
   return {
@@ -75,8 +76,8 @@ function admission(config: EdgeConfig, clock: Clock, registry: Registry): (calle
     labelNames: ["limit"],
     registers: [registry],
   });
-  const help = `with a rate limit's bucket, ${BUCKETS_MAX} at most; who called longest ago goes first.`;
   for (const limit of ["principal", "address"]) refused.inc({ limit }, 0);
+  const help = `with a rate limit's bucket, ${BUCKETS_MAX} at most; who called longest ago goes first.`;
   readGauge(registry, "earshot_rate_limited_principals", `Principals ${help}`, () => principals.size);
   readGauge(registry, "earshot_rate_limited_addresses", `Addresses ${help}`, () => addresses.size);
   return ({ principal, address }) => {

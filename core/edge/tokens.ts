@@ -48,7 +48,7 @@ interface Proven {
 }
 
 interface TokenOptions {
-  readonly config: Pick<Config, "secret" | "issuers" | "audience">;
+  readonly config: Pick<Config, "secret" | "issuers" | "audience" | "shutOut">;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -56,6 +56,7 @@ interface TokenOptions {
 
 export class Tokens implements Component {
   readonly #issuers: ReadonlyMap<string, Issuer>;
+  readonly #shutOut: ReadonlySet<string>;
   readonly #clock: Clock;
   readonly #proven = new Map<string, Proven>();
   readonly #bad = new TokenBuckets(BAD_TOKENS_PER_SECOND, BAD_TOKENS_BURST, BAD_ADDRESSES_MAX);
@@ -65,24 +66,34 @@ export class Tokens implements Component {
   constructor(options: TokenOptions) {
     this.#clock = options.clock;
     this.#issuers = issuersOf(options);
+    this.#shutOut = new Set(options.config.shutOut);
     this.#verifications = new Counter({
       name: "earshot_token_verifications_total",
       help: "Tokens by outcome: remembered, proven, refused; unseen: refused without a look, its address sent too many bad ones.",
       labelNames: ["outcome"],
       registers: [options.registry],
     });
-    const help = `Proven tokens remembered, ${PROVEN_TOKENS_MAX} at most; the one used longest ago goes first.`;
-    readGauge(options.registry, "earshot_remembered_tokens", help, () => this.#proven.size);
     for (const outcome of ["remembered", "proven", "refused", "unseen"]) this.#verifications.inc({ outcome }, 0);
     const bad = `Addresses that sent tokens which were not accepted, ${BAD_ADDRESSES_MAX} at most; above a rate theirs are refused unseen.`;
     readGauge(options.registry, "earshot_bad_token_addresses", bad, () => this.#bad.size);
+    const help = `Proven tokens remembered, ${PROVEN_TOKENS_MAX} at most; the one used longest ago goes first.`;
+    readGauge(options.registry, "earshot_remembered_tokens", help, () => this.#proven.size);
   }
 
   /**
    * Who a token proves its bearer to be. An `address` that sends too many bad ones is refused unseen, but for tokens
-   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded.
+   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded, and forbidden for a user
+   * who is shut out.
    */
   async prove(token: string, address: string | undefined): Promise<Principal> {
+    const principal = await this.#known(token, address);
+    if (principal.kind !== "anonymous" && this.#shutOut.has(principal.userId)) {
+      throw new EarshotError("forbidden", "this user is shut out of this installation");
+    }
+    return principal;
+  }
+
+  async #known(token: string, address: string | undefined): Promise<Principal> {
     if (token.length > TOKEN_LENGTH_MAX) {
       throw new EarshotError("unauthenticated", `a token has at most ${TOKEN_LENGTH_MAX} characters`);
     }
@@ -93,6 +104,7 @@ export class Tokens implements Component {
       return remembered;
     }
     if (address !== undefined && !this.#bad.has(address, this.#clock.monotonic())) {
+      this.#verifications.inc({ outcome: "unseen" });
       throw new EarshotError("rate_limited", "too many tokens of this address were not accepted");
     }
     try {
@@ -104,7 +116,6 @@ export class Tokens implements Component {
       this.#verifications.inc({ outcome: "refused" });
       if (address !== undefined) this.#bad.take(address, this.#clock.monotonic());
       throw error;
-      this.#verifications.inc({ outcome: "unseen" });
     }
   }
 
@@ -171,6 +182,7 @@ function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {
     labelNames: ["outcome"],
     registers: [registry],
   });
+  for (const outcome of ["ok", "failed"]) fetches.inc({ outcome }, 0);
   const waiters = new Gauge({
     name: "earshot_jwks_waiters",
     help: `Tokens that wait for their issuer's keys, ${JWKS_WAITERS_MAX} an issuer at most; one more is refused.`,
@@ -182,7 +194,6 @@ function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {
       setting.keys.kind === "jwks"
         ? new JwksSource({ issuer, uri: setting.keys.uri, clock, log, fetches, waiters })
         : secretFileSource(`issuers[${index}].secretFile`, setting.keys.path, clock, log);
-  for (const outcome of ["ok", "failed"]) fetches.inc({ outcome }, 0);
     issuers.set(issuer, { keys, audiences, namespaces });
   }
   return issuers;

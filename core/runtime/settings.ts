@@ -15,6 +15,7 @@ import {
 } from "../domain/limits.ts";
 import { namespaceProblem } from "../domain/topic-id.ts";
 import { LOG_LEVELS } from "./log.ts";
+import { redisUrlProblem } from "./redis-url.ts";
 
 /** Which processes read a setting. `standalone` is the supervisor behind `npm start`. */
 export type SettingReader = "standalone" | "operator" | "router" | "gateway" | "presence";
@@ -73,6 +74,11 @@ function addressOrRange(text: string): string | undefined {
 /** RFC 7518, section 3.2: a key of HS256 is as long as its hash. */
 function keyOrNone(text: string): string | undefined {
   return text === "" || Buffer.byteLength(text) >= 32 ? undefined : "32 bytes long at least";
+}
+
+/** Braces would be read as a hash tag, which decides on the node of a Cluster. */
+function redisPrefixProblem(text: string): string | undefined {
+  return /^[A-Za-z0-9_.:-]{1,64}$/.test(text) ? undefined : "1 to 64 characters of A-Z a-z 0-9 _ . : -";
 }
 
 function peersFolder(text: string): string | undefined {
@@ -153,6 +159,13 @@ export const SETTINGS = {
     readers: EDGES,
     meaning:
       "What a token's `aud` must name, for tokens signed with the secret and for issuers that name no audiences.",
+  },
+  shutOut: {
+    kind: "list",
+    default: [],
+    readers: EDGES,
+    meaning:
+      "User ids that are refused at every door, whatever their token says (WebSocket: close 4403). In force from the start of a process.",
   },
   anonymous: {
     kind: "boolean",
@@ -354,6 +367,67 @@ export const SETTINGS = {
     check: addressOrRange,
     readers: ["standalone", "gateway"],
     meaning: "Addresses or CIDR ranges of proxies whose X-Forwarded-For is believed for limits per address.",
+  },
+  redisUrl: {
+    kind: "text",
+    default: "",
+    secret: true,
+    check: redisUrlProblem,
+    readers: ["standalone", "gateway"],
+    meaning:
+      "Where presence is kept: redis:// or rediss:// (TLS) with host, port and, if need be, user, password and database; several (Sentinels, nodes of a Cluster) separated by commas. Empty: standalone mode keeps it in memory.",
+  },
+  redisMode: {
+    kind: "choice",
+    default: "Single",
+    choices: ["Single", "Sentinel", "Cluster"],
+    readers: ["standalone", "gateway"],
+    meaning: "What redisUrl names: one server (or the one address of several), Sentinels, or nodes of a Redis Cluster.",
+  },
+  redisSentinelMaster: {
+    kind: "text",
+    default: "",
+    readers: ["standalone", "gateway"],
+    meaning: "Name that Sentinels have for the master; needed with redisMode Sentinel.",
+  },
+  redisSentinelPassword: {
+    kind: "text",
+    default: "",
+    secret: true,
+    readers: ["standalone", "gateway"],
+    meaning: "Password of the Sentinels themselves, where they have one.",
+  },
+  redisUsername: {
+    kind: "text",
+    default: "",
+    readers: ["standalone", "gateway"],
+    meaning: "User at Redis (ACL), where it is not in redisUrl; empty: its default user.",
+  },
+  redisPassword: {
+    kind: "text",
+    default: "",
+    secret: true,
+    readers: ["standalone", "gateway"],
+    meaning: "Password at Redis, where it is not in redisUrl.",
+  },
+  redisPasswordFile: {
+    kind: "text",
+    default: "",
+    readers: ["standalone", "gateway"],
+    meaning: "Path of a file with the password at Redis, as a mounted Secret; read when a gateway starts.",
+  },
+  redisCaFile: {
+    kind: "text",
+    default: "",
+    readers: ["standalone", "gateway"],
+    meaning: "Path of the PEM certificates that Redis' own is checked with (rediss://); empty: what Node.js trusts.",
+  },
+  redisPrefix: {
+    kind: "text",
+    default: "earshot",
+    check: redisPrefixProblem,
+    readers: ["standalone", "gateway"],
+    meaning: "Begins every key in Redis; installations that share one need different ones.",
   },
   name: {
     kind: "text",

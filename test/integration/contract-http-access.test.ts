@@ -11,7 +11,7 @@ import { type Answer, call } from "../harness/http.ts";
 import { SseClient } from "../harness/sse.ts";
 import { signToken, type TokenClaims } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
-import { openWebSocket } from "../harness/websocket.ts";
+import { openWebSocket, WebSocketClient } from "../harness/websocket.ts";
 
 function manifest(namespace: string, name: string, spec: string): string {
   return `
@@ -77,7 +77,10 @@ describe("an installation that allows anonymous access", () => {
       audiences: ["partner"],
       namespaces: ["shop"],
     };
-    fleet = await startFleet({ topics: [MANIFESTS], env: { EARSHOT_ISSUERS: JSON.stringify([issuer]) } });
+    fleet = await startFleet({
+      topics: [MANIFESTS],
+      env: { EARSHOT_ISSUERS: JSON.stringify([issuer]), EARSHOT_SHUT_OUT: "mallory" },
+    });
   });
   afterAll(async () => {
     await fleet?.close();
@@ -200,6 +203,39 @@ describe("an installation that allows anonymous access", () => {
     const stream = await SseClient.open(fleet.http(), "/api/v1/topics/shop.public/subscribe", token);
     expect(stream.response.status).toBe(401);
     await stream.close();
+  });
+
+  test("a user who is shut out is told so at every door, and not to come back", async () => {
+    const token = signToken({ sub: "mallory" });
+    const spoken = await call(fleet.http(), "POST", "/api/v1/topics/shop.public/publish", {
+      token,
+      body: { payload: 1 },
+    });
+    expect(verdict(spoken)).toBe("403 forbidden");
+    const stream = await SseClient.open(fleet.http(), "/api/v1/topics/shop.public/subscribe", token);
+    expect(stream.response.status).toBe(403);
+    await stream.close();
+    const client = new WebSocketClient(fleet.ws(), { topics: ["shop.public"], token });
+    expect(await client.closed).toMatchObject({ code: 4403 });
+    expect(client.frames.all).toMatchObject([{ type: "error", code: "forbidden", retryable: false }]);
+  });
+
+  test("who manages a topic ends another user's subscriptions, wherever they are", async () => {
+    const topicId = "shop.private:removes";
+    const path = `/api/v1/topics/${topicId}/subscribe?user_id=sue`;
+    const sues = await Promise.all(
+      (["gateway-0", "gateway-1"] as const).map((gateway) =>
+        openWebSocket(fleet.ws(gateway), { topics: [topicId], token: WHO["sue"] ?? "" }),
+      ),
+    );
+    expect(verdict(await call(fleet.http(), "DELETE", path, { ...granting(WHO["sue"]) }))).toBe("403 forbidden");
+    expect(verdict(await call(fleet.http(), "DELETE", path))).toBe("404 topic_not_found");
+    const removed = await call(fleet.http(), "DELETE", path, { ...granting(WHO["manager"]) });
+    expect([removed.status, removed.json]).toEqual([200, { success: true }]);
+    for (const sue of sues) {
+      await sue.frames.next({ type: "unsubscribed", topic_id: topicId, reason: "removed" });
+      await sue.close();
+    }
   });
 
   test("a caller ends only its own subscriptions, of one connection where it says which", async () => {

@@ -38,7 +38,7 @@ const SECRET = "the installation's own secret, long enough";
 
 function tokensOf(more: readonly object[] = []): Tokens {
   const issuers = [{ issuer: issuer.name, jwksUri: issuer.uri, namespaces: ["shop"] }, ...more];
-  const config = { secret: SECRET, issuers, audience: "earshot" };
+  const config = { secret: SECRET, issuers, audience: "earshot", shutOut: [] };
   registry = new Registry();
   const tokens = new Tokens({ config, clock, log: createLog("silent", {}), registry });
   open.push(tokens);

@@ -36,7 +36,7 @@ function run(args: readonly string[], env: Readonly<Record<string, string>> = {}
 }
 
 async function prove(token: string, secret: string, audience = "earshot"): Promise<Principal> {
-  const config = { secret, issuers: [], audience };
+  const config = { secret, issuers: [], audience, shutOut: [] };
   const tokens = new Tokens({ config, clock: SYSTEM_CLOCK, log: createLog("silent", {}), registry: new Registry() });
   return await tokens.prove(token, undefined);
 }

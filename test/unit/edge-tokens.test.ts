@@ -22,11 +22,11 @@ afterEach(() => {
 });
 
 function tokensOf(
-  config: { secret?: string; issuers?: unknown; audience?: string } = {},
+  config: { secret?: string; issuers?: unknown; audience?: string; shutOut?: readonly string[] } = {},
   on = clock,
   registry = new Registry(),
 ): Tokens {
-  const whole = { secret: SECRET, issuers: [], audience: "earshot", ...config };
+  const whole = { secret: SECRET, issuers: [], audience: "earshot", shutOut: [], ...config };
   return new Tokens({ config: whole, clock: on, log: createLog("silent", {}), registry });
 }
 
@@ -52,6 +52,15 @@ async function refusalOf(token: string, tokens = tokensOf()): Promise<string> {
   const { code, message } = error as { code?: string; message: string };
   return `${code ?? "none"}: ${message}`;
 }
+
+test("a user who is shut out is forbidden, whatever the token says, and also when it is known already", async () => {
+  const tokens = tokensOf({ shutOut: ["mallory"] });
+  const refusal = "forbidden: this user is shut out of this installation";
+  for (let time = 0; time < 2; time++) {
+    expect(await refusalOf(sign({ sub: "mallory", earshot: { manage: ["*"] } }), tokens)).toBe(refusal);
+  }
+  expect(await prove(sign({ sub: "mallory2" }), tokens)).toMatchObject({ userId: "mallory2" });
+});
 
 test("a token signed with the installation's secret proves its bearer, with all it says", async () => {
   const earshot = {

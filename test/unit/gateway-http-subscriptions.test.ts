@@ -39,6 +39,18 @@ test("a user ends their own subscriptions wherever they are, or one connection's
   ]);
 });
 
+test("another user's subscriptions are ended as removed, if the caller may manage the topic", async () => {
+  const path = "/api/v1/topics/default.demo/subscribe?user_id=bob";
+  expect((await ask("DELETE", path, "alice")).json()).toMatchObject({ code: "forbidden" });
+  door.state.manages.add("alice default.demo");
+  expect((await ask("DELETE", path, "alice")).json()).toEqual({ success: true });
+  await ask("DELETE", `${path}&connection_id=g7-1f`, "alice");
+  expect(door.state.asked.orders.map((order) => order.kind === "evict" && order.eviction)).toEqual([
+    { target: { userId: "bob", connectionId: undefined }, reason: "removed" },
+    { target: { userId: "bob", connectionId: "g7-1f" }, reason: "removed" },
+  ]);
+});
+
 test("nobody's subscription ended: that is no success, and no error", async () => {
   door.state.result = { ...DELIVERED, deliveredTo: 0, dropped: true, reason: "no_subscribers" };
   const answer = await ask("DELETE", "/api/v1/topics/default.demo/subscribe", "alice");

@@ -89,6 +89,7 @@ export function paths({ standalone }: { readonly standalone: boolean }): Paths {
       delete: call("unsubscribe", "Ends the caller's subscriptions to the topic, on whichever gateway they are.", {
         parameters: [
           TOPIC_ID,
+          parameter("user_id", "query", "Another user's, by somebody who may manage the topic."),
           parameter("connection_id", "query", "Only this connection's."),
           parameter("connection_key", "query", "Of the connection's `welcome`: needed without a token."),
         ],

@@ -3,7 +3,7 @@
 
 import type { FastifyInstance } from "fastify";
 import type { Caller, Granted } from "#core/edge/edge.ts";
-import type { EvictionTarget } from "#core/fleet/publish-order.ts";
+import type { Eviction } from "#core/fleet/publish-order.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { HttpDeps } from "../deps.ts";
 import { readPaging } from "../paging.ts";
@@ -17,11 +17,15 @@ interface WithTopicId {
 /** Characters of an id or key in a query: none of ours is longer. */
 const ID_LENGTH_MAX = 128;
 
+/** Characters of a user id in a query: no token has a longer one (core/edge/claims.ts), but for ServiceAccounts'. */
+const USER_ID_LENGTH_MAX = 512;
+
 export function subscriptionRoutes(app: FastifyInstance, deps: HttpDeps): void {
   app.delete<WithTopicId>("/api/v1/topics/:topicId/subscribe", async (request) => {
-    const { topicId } = deps.edge.authorize("subscribe", request.caller.principal, request.params.topicId);
-    const target = readTarget(request.caller, request.query);
-    const eviction = { target, reason: "requested" } as const;
+    const userId = queryText(request.query, "user_id", USER_ID_LENGTH_MAX);
+    const action = userId === undefined ? "subscribe" : "manage";
+    const { topicId } = deps.edge.authorize(action, request.caller.principal, request.params.topicId);
+    const eviction = readEviction(request.caller, request.query, userId);
     const { deliveredTo } = await deps.placer.place({ kind: "evict", topicId: topicId.id, eviction });
     return { success: deliveredTo > 0 };
   });
@@ -40,12 +44,16 @@ export function subscriptionRoutes(app: FastifyInstance, deps: HttpDeps): void {
   });
 }
 
-/** Whose subscriptions a call ends: those of the connection whose secret it gives, or the caller's own. */
-function readTarget({ principal }: Caller, query: unknown): EvictionTarget {
+/**
+ * Whose subscriptions a call ends: another user's, those of the connection whose secret it gives, or the caller's own.
+ */
+function readEviction({ principal }: Caller, query: unknown, userId: string | undefined): Eviction {
+  const connectionId = queryText(query, "connection_id", ID_LENGTH_MAX);
+  if (userId !== undefined) return { target: { userId, connectionId }, reason: "removed" };
   const connectionKey = queryText(query, "connection_key", ID_LENGTH_MAX);
-  if (connectionKey !== undefined) return { connectionKey };
+  if (connectionKey !== undefined) return { target: { connectionKey }, reason: "requested" };
   if (principal.kind !== "anonymous") {
-    return { userId: principal.userId, connectionId: queryText(query, "connection_id", ID_LENGTH_MAX) };
+    return { target: { userId: principal.userId, connectionId }, reason: "requested" };
   }
   throw new EarshotError(
     "unauthenticated",
