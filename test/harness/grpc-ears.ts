@@ -21,6 +21,7 @@ export class GrpcEars {
   readonly ended: Promise<GrpcStatus>;
   readonly #client: GrpcClient;
   readonly #call: { cancel(): void; pause(): unknown; resume(): unknown };
+  readonly #listeners = new Set<(event: GrpcEvent) => void>();
 
   /** `at` is `host:port`, or a client whose connection other streams share. */
   constructor(
@@ -31,10 +32,17 @@ export class GrpcEars {
     this.#client = typeof at === "string" ? new GrpcClient(at, options.token) : at;
     const request = create(SubscribeRequestSchema, { topicIds: [...topicIds], presence: options.presence ?? false });
     const call = this.#client.serverStream(SubscriberService.method.subscribe, request);
-    call.on("data", (response: SubscribeResponse) => this.events.push(response.event));
+    call.on("data", ({ event }: SubscribeResponse) => {
+      this.events.push(event);
+      for (const listener of this.#listeners) listener(event);
+    });
     call.on("error", () => undefined);
     this.ended = new Promise((resolve) => call.on("status", resolve));
     this.#call = call;
+  }
+
+  on(listener: (event: GrpcEvent) => void): void {
+    this.#listeners.add(listener);
   }
 
   of<Case extends NonNullable<GrpcEvent["case"]>>(wanted: Case): EventOf<Case>[] {

@@ -1,17 +1,56 @@
-// Owns: counting numbered messages: published at a rate through one or several doors in turn, heard by any number of
-// subscribers; then what each of them lost, heard twice or out of order, and how long nothing came.
+// Owns: counting numbered messages: published at a rate through several doors in turn, heard by any number of ears; then
+// what each ear lost, heard twice or out of order, how long nothing came, and what the publishers were told.
 // What a publish was told decides what counts: taken (somebody was to hear it), unknown (may have been heard), refused.
+// Elsewhere: how a door publishes (publish-doors.ts), how an ear hears (following-ear.ts).
 
 import { setTimeout as delay } from "node:timers/promises";
-import type { Frames } from "./frames.ts";
-import { type Answer, publish } from "./http.ts";
+
+/** What became of one publish. */
+export type Outcome =
+  | { readonly kind: "taken"; readonly deliveredTo: number }
+  | { readonly kind: "error"; readonly code: string }
+  /** The door died under the call: like publish_unknown, it may have been heard. */
+  | { readonly kind: "broken"; readonly why: string };
+
+/** One way in. */
+export interface Door {
+  readonly name: string;
+  /** Messages that one call of it carries. */
+  readonly size: number;
+  /** Whether what it says is heard in the order in which it is said (one stream), while no process dies. */
+  readonly ordered: boolean;
+  /** Publishes numbers; resolves with one outcome each. Never rejects. */
+  publish(numbers: readonly number[]): Promise<readonly Outcome[]>;
+  close(): void;
+}
+
+/** Where an ear puts what it hears. */
+export interface Hearing {
+  message(number: number, messageId: string, seq: number): void;
+  gap(reason: string, missed: number | undefined): void;
+  /** It has no connection from now on, or has one again. */
+  away(): void;
+  back(): void;
+}
+
+/** What publishers were told through one door, or through all. */
+export interface Told {
+  readonly taken: number;
+  /** Told `delivered_to: 0`. */
+  readonly unheard: number;
+  readonly unknown: number;
+  /** By code of the answer; what a call threw counts as unknown too. */
+  readonly refused: Readonly<Record<string, number>>;
+}
 
 export interface Heard {
-  /** Numbers that were taken and never came. */
+  /** Numbers that were accepted and never came, but for those of a time without a connection. */
   readonly lost: readonly number[];
   readonly doubled: readonly number[];
-  /** Numbers whose `seq` was not above the one before, of the same incarnation (calls side by side have no order). */
+  /** Numbers whose `seq` was not above the one before, of the same incarnation. */
   readonly disordered: readonly number[];
+  /** Numbers that came behind a later one of the same ordered door. */
+  readonly overtaken: readonly number[];
   readonly received: number;
   /** Milliseconds of the longest time between two messages in a row. */
   readonly longestSilenceMs: number;
@@ -23,18 +62,24 @@ export interface Heard {
 /** Milliseconds that a message may be behind the answer to its publisher: both come from one moment by two ways. */
 const UNDER_WAY_MS = 1_000;
 
-/** One publish of a payload; resolves with the answer of the door. */
-export type Door = (payload: { n: number }) => Promise<Answer>;
-
-export function httpDoor(base: string, topicId: string, token?: string): Door {
-  return (payload) => publish(base, topicId, payload, token === undefined ? {} : { token });
+interface Published {
+  readonly door: Door;
+  readonly beganMs: number;
+  outcome: Outcome | undefined;
 }
 
 interface Ear {
-  readonly numbers: number[];
+  /** The first number it is owed: it was subscribed before that one was published. */
+  readonly from: number;
+  /** When each number came first, and how often it came. */
+  readonly came: Map<number, { readonly atMs: number; times: number }>;
   readonly disordered: number[];
-  /** Highest `seq` heard of each incarnation. */
+  readonly overtaken: number[];
+  /** Highest number of each ordered door, highest `seq` of each incarnation. */
+  readonly highest: Map<Door, number>;
   readonly seqs: Map<string, number>;
+  readonly aways: { readonly fromMs: number; toMs: number }[];
+  incarnation: string;
   lastAtMs: number;
   longestSilenceMs: number;
   toldMissed: number;
@@ -42,56 +87,49 @@ interface Ear {
 }
 
 export class MessageCounter {
-  readonly taken = new Set<number>();
-  /** Told `delivered_to: 0`. */
-  readonly unheard = new Set<number>();
-  readonly unknown = new Set<number>();
-  /** By code of the answer (or what the call threw). */
-  readonly refused = new Map<string, number>();
+  readonly #published: Published[] = [];
   readonly #ears = new Map<string, Ear>();
-  readonly #topicId: string;
-  #next = 0;
   #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
 
-  constructor(topicId: string) {
-    this.#topicId = topicId;
-  }
-
+  /** Messages so far: the next one's number. */
   get published(): number {
-    return this.#next;
+    return this.#published.length;
   }
 
-  /** Counts what a subscriber hears from now on. */
-  listen(name: string, frames: Frames): void {
+  get ears(): readonly string[] {
+    return [...this.#ears.keys()];
+  }
+
+  /** Counts what a subscriber hears from now on. It is subscribed already. */
+  listen(name: string): Hearing {
     const ear: Ear = {
-      numbers: [],
+      from: this.published,
+      came: new Map(),
       disordered: [],
+      overtaken: [],
+      highest: new Map(),
       seqs: new Map(),
+      aways: [],
+      incarnation: "",
       lastAtMs: performance.now(),
       longestSilenceMs: 0,
       toldMissed: 0,
       gapReasons: [],
     };
     this.#ears.set(name, ear);
-    frames.on((frame) => {
-      if (frame["topic_id"] !== this.#topicId) return;
-      if (frame.type === "gap") {
-        ear.toldMissed += typeof frame["missed"] === "number" ? frame["missed"] : 0;
-        ear.gapReasons.push(frame["reason"] as string);
-      }
-      if (frame.type !== "message") return;
-      const nowMs = performance.now();
-      if (ear.numbers.length > 0) ear.longestSilenceMs = Math.max(ear.longestSilenceMs, nowMs - ear.lastAtMs);
-      ear.lastAtMs = nowMs;
-      const { n } = frame["payload"] as { n: number };
-      ear.numbers.push(n);
-      const id = frame["message_id"] as string;
-      const incarnation = id.slice(0, id.lastIndexOf("-"));
-      const seq = frame["seq"] as number;
-      if (seq <= (ear.seqs.get(incarnation) ?? -1)) ear.disordered.push(n);
-      ear.seqs.set(incarnation, seq);
-    });
+    return {
+      message: (number, messageId, seq) => this.#message(ear, number, messageId, seq),
+      gap: (reason, missed) => {
+        ear.toldMissed += missed ?? 0;
+        ear.gapReasons.push(reason);
+      },
+      away: () => ear.aways.push({ fromMs: performance.now(), toMs: Number.POSITIVE_INFINITY }),
+      back: () => {
+        const last = ear.aways.at(-1);
+        if (last !== undefined) last.toMs = performance.now();
+      },
+    };
   }
 
   /** Starts publishing `perSecond` messages a second through the doors in turn, until `stop`. */
@@ -105,42 +143,113 @@ export class MessageCounter {
     this.#stop.abort();
     await this.#loop;
     const endsAt = performance.now() + UNDER_WAY_MS;
-    while (performance.now() < endsAt && this.#isAnythingMissing()) await delay(1);
+    while (performance.now() < endsAt && this.ears.some((name) => this.heard(name).lost.length > 0)) await delay(10);
   }
 
-  #isAnythingMissing(): boolean {
-    return [...this.#ears.keys()].some((name) => this.heard(name).lost.length > 0);
+  /** How many messages that were published from number `from` on an ear has heard. */
+  received(name: string, from = 0): number {
+    const { came } = this.#ear(name);
+    if (from === 0) return came.size;
+    let count = 0;
+    for (const number of came.keys()) if (number >= from) count += 1;
+    return count;
   }
 
-  /** How many messages an ear has heard. */
-  received(name: string): number {
-    return this.#ear(name).numbers.length;
+  /** Of the router that the last message of an ear came from. */
+  incarnation(name: string): string {
+    return this.#ear(name).incarnation;
   }
 
   heard(name: string): Heard {
     const ear = this.#ear(name);
-    const times = new Map<number, number>();
-    for (const number of ear.numbers) times.set(number, (times.get(number) ?? 0) + 1);
+    const { came, disordered, overtaken, longestSilenceMs, toldMissed, gapReasons } = ear;
+    const lost: number[] = [];
+    for (let number = ear.from; number < this.published; number++) {
+      const { outcome, beganMs } = this.#at(number);
+      if (outcome?.kind === "taken" && !came.has(number) && !isAway(ear, beganMs)) lost.push(number);
+    }
     return {
-      lost: [...this.taken].filter((number) => !times.has(number)),
-      doubled: [...times].filter(([, count]) => count > 1).map(([number]) => number),
-      disordered: ear.disordered,
-      received: ear.numbers.length,
-      longestSilenceMs: Math.round(ear.longestSilenceMs),
-      toldMissed: ear.toldMissed,
-      gapReasons: ear.gapReasons,
+      lost,
+      doubled: [...came].flatMap(([number, { times }]) => (times > 1 ? [number] : [])),
+      disordered,
+      overtaken,
+      received: came.size,
+      longestSilenceMs: Math.round(longestSilenceMs),
+      toldMissed,
+      gapReasons,
     };
+  }
+
+  /** What publishers were told, through all doors or some. */
+  told(counts: (door: string) => boolean = () => true): Told {
+    const told = { taken: 0, unheard: 0, unknown: 0, refused: {} as Record<string, number> };
+    for (const { outcome, door: by } of this.#published) {
+      if (outcome === undefined || !counts(by.name)) continue;
+      if (outcome.kind === "taken") {
+        told.taken += 1;
+        if (outcome.deliveredTo === 0) told.unheard += 1;
+        continue;
+      }
+      const code = outcome.kind === "error" ? outcome.code : `call failed: ${outcome.why}`;
+      if (outcome.kind === "broken" || code === "publish_unknown") told.unknown += 1;
+      if (code !== "publish_unknown") told.refused[code] = (told.refused[code] ?? 0) + 1;
+    }
+    return told;
+  }
+
+  /**
+   * For every door and ear: milliseconds from the first publish begun after an event to the first one that is heard, of
+   * those begun after it. What was refused or lost meanwhile makes it longer.
+   */
+  nextDeliveries(eventMs: number, counts: (door: string, ear: string) => boolean = () => true): readonly number[] {
+    const first = new Map<Door, number>();
+    for (const [number, { door, beganMs }] of this.#published.entries()) {
+      if (beganMs >= eventMs && !first.has(door)) first.set(door, number);
+    }
+    const times: number[] = [];
+    for (const [name, ear] of this.#ears) {
+      const heardAtMs = new Map<Door, number>();
+      for (const [number, { atMs }] of ear.came) {
+        const { door } = this.#at(number);
+        if (number >= (first.get(door) ?? Number.POSITIVE_INFINITY) && !heardAtMs.has(door)) heardAtMs.set(door, atMs);
+      }
+      for (const [door, number] of first) {
+        if (!counts(door.name, name)) continue;
+        times.push((heardAtMs.get(door) ?? Number.POSITIVE_INFINITY) - this.#at(number).beganMs);
+      }
+    }
+    return times;
+  }
+
+  #message(ear: Ear, number: number, messageId: string, seq: number): void {
+    const nowMs = performance.now();
+    if (ear.came.size > 0) ear.longestSilenceMs = Math.max(ear.longestSilenceMs, nowMs - ear.lastAtMs);
+    ear.lastAtMs = nowMs;
+    ear.incarnation = messageId.slice(0, messageId.lastIndexOf("-"));
+    if (seq <= (ear.seqs.get(ear.incarnation) ?? -1)) ear.disordered.push(number);
+    ear.seqs.set(ear.incarnation, seq);
+    const { door } = this.#at(number);
+    if (door.ordered) {
+      if (number < (ear.highest.get(door) ?? -1)) ear.overtaken.push(number);
+      else ear.highest.set(door, number);
+    }
+    const known = ear.came.get(number);
+    if (known === undefined) ear.came.set(number, { atMs: nowMs, times: 1 });
+    else known.times += 1;
   }
 
   async #publishAll(perSecond: number, doors: readonly Door[], stopped: AbortSignal): Promise<void> {
     const startMs = performance.now();
     const answers: Promise<void>[] = [];
     let sent = 0;
-    while (!stopped.aborted) {
+    for (let turn = 0; !stopped.aborted; ) {
       const due = Math.floor(((performance.now() - startMs) / 1000) * perSecond);
-      for (; sent < due; sent++) {
-        const door = doors[sent % doors.length];
-        if (door !== undefined) answers.push(this.#publish(door));
+      while (sent < due) {
+        const door = doors[turn % doors.length];
+        turn += 1;
+        if (door === undefined) throw new Error("no doors");
+        sent += door.size;
+        answers.push(this.#publish(door));
       }
       await delay(1);
     }
@@ -148,22 +257,19 @@ export class MessageCounter {
   }
 
   async #publish(door: Door): Promise<void> {
-    const number = this.#next;
-    this.#next += 1;
-    try {
-      const { status, json } = await door({ n: number });
-      if (status === 200) (json["delivered_to"] === 0 ? this.unheard : this.taken).add(number);
-      else if (json["code"] === "publish_unknown") this.unknown.add(number);
-      else this.#refuse(typeof json["code"] === "string" ? json["code"] : `status ${status}`);
-    } catch (error) {
-      // The door itself died under the call: like publish_unknown, it may have been heard.
-      this.unknown.add(number);
-      this.#refuse(`call failed: ${error instanceof Error ? error.message : String(error)}`);
-    }
+    const first = this.published;
+    const numbers = Array.from({ length: door.size }, (_, index) => first + index);
+    const beganMs = performance.now();
+    const entries = numbers.map((): Published => ({ door, beganMs, outcome: undefined }));
+    this.#published.push(...entries);
+    const outcomes = await door.publish(numbers);
+    for (const [index, entry] of entries.entries()) entry.outcome = outcomes[index];
   }
 
-  #refuse(why: string): void {
-    this.refused.set(why, (this.refused.get(why) ?? 0) + 1);
+  #at(number: number): Published {
+    const published = this.#published[number];
+    if (published === undefined) throw new Error(`nobody published ${number}`);
+    return published;
   }
 
   #ear(name: string): Ear {
@@ -171,4 +277,9 @@ export class MessageCounter {
     if (ear === undefined) throw new Error(`nobody listens as ${name}`);
     return ear;
   }
+}
+
+/** Whether a message may have passed while an ear had no connection. */
+function isAway({ aways }: Ear, beganMs: number): boolean {
+  return aways.some(({ fromMs, toMs }) => beganMs >= fromMs - UNDER_WAY_MS && beganMs <= toMs);
 }

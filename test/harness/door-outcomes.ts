@@ -1,0 +1,52 @@
+// Owns: what answers and failures of every kind of door mean for the message counter.
+
+import { EarshotError, messageOf } from "#core/runtime/errors.ts";
+import { fromStatus } from "#core/runtime/grpc.ts";
+import type { Gateways } from "./gateway-choice.ts";
+import type { Outcome } from "./message-counter.ts";
+
+export interface DoorOptions {
+  readonly gateways: Gateways;
+  /** The gateway it begins with. */
+  readonly home: string;
+  readonly topicId: string;
+  /** Characters beside the number. Default: none. */
+  readonly padding?: string;
+}
+
+/** What a door hands in for a number. */
+export function payloadOf(number: number, { padding }: DoorOptions): { n: number; padding?: string } {
+  return padding === undefined ? { n: number } : { n: number, padding };
+}
+
+export interface JsonResult {
+  readonly delivered_to?: number;
+  readonly code?: string;
+}
+
+/** An answer of HTTP or WebSocket. */
+export function outcomeOf({ delivered_to: deliveredTo, code }: JsonResult): Outcome {
+  if (code !== undefined) return { kind: "error", code };
+  return { kind: "taken", deliveredTo: deliveredTo ?? 0 };
+}
+
+export function brokenBy(error: unknown): Outcome & { kind: "broken" } {
+  const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : "";
+  return { kind: "broken", why: `${messageOf(error)}${cause}` };
+}
+
+/** What a failed call or stream of gRPC means for what had no answer yet. */
+export function grpcFailure(error: unknown): Outcome {
+  let broken: Outcome | undefined;
+  const known = fromStatus(error, (message) => {
+    broken = { kind: "broken", why: message };
+    return new EarshotError("publish_unknown");
+  });
+  return broken ?? { kind: "error", code: known.code };
+}
+
+/** Told `draining`, or no connection was there to send it on. */
+export function isSafeToRepeat(outcome: Outcome): boolean {
+  if (outcome.kind === "error") return outcome.code === "draining";
+  return outcome.kind === "broken" && /No connection established|ECONNREFUSED/.test(outcome.why);
+}
