@@ -157,11 +157,12 @@ export class Tokens implements Component {
   }
 
   #remember(key: string, principal: Principal): void {
-    this.#proven.set(key, { principal, untilMs: this.#clock.monotonic() + PROVEN_TOKEN_MS });
-    if (this.#proven.size <= PROVEN_TOKENS_MAX) return;
-    for (const oldest of this.#proven.keys()) {
+    const nowMs = this.#clock.monotonic();
+    this.#proven.set(key, { principal, untilMs: nowMs + PROVEN_TOKEN_MS });
+    // The one used longest ago stands first; what nobody uses any more is not kept until others need its place.
+    for (const [oldest, { untilMs }] of this.#proven) {
+      if (untilMs > nowMs && this.#proven.size <= PROVEN_TOKENS_MAX) return;
       this.#proven.delete(oldest);
-      return;
     }
   }
 }

@@ -1,5 +1,6 @@
 // Owns: rate limiting by token bucket: one bucket, and a bounded table of buckets by key. Pure but for the time that is
-// passed in. At the cap of the table the bucket that was used longest ago is forgotten (its key starts full again).
+// passed in. A bucket that has filled up says no more than none, and is forgotten; at the cap of the table the one that
+// was used longest ago is (its key starts full again).
 
 export class TokenBucket {
   readonly #perMs: number;
@@ -30,6 +31,9 @@ export class TokenBucket {
   }
 }
 
+/** Buckets looked at by each call that may make one: more than one, so that the full ones are fewer each time. */
+const LOOKED_AT = 2;
+
 export class TokenBuckets {
   readonly #perSecond: number;
   readonly #burst: number;
@@ -50,8 +54,9 @@ export class TokenBuckets {
     const bucket = this.#buckets.get(key) ?? new TokenBucket(this.#perSecond, this.#burst, nowMs);
     this.#buckets.delete(key);
     this.#buckets.set(key, bucket);
-    if (this.#buckets.size > this.#keysMax) this.#forgetOldest();
-    return bucket.take(nowMs, count);
+    const taken = bucket.take(nowMs, count);
+    this.#forget(nowMs);
+    return taken;
   }
 
   /** Whether a take would succeed now; makes no bucket and counts as no use. */
@@ -59,10 +64,13 @@ export class TokenBuckets {
     return this.#buckets.get(key)?.has(nowMs, count) ?? count <= this.#burst;
   }
 
-  #forgetOldest(): void {
-    for (const key of this.#buckets.keys()) {
+  /** The bucket used longest ago stands first: where that one is not full, hardly any is. */
+  #forget(nowMs: number): void {
+    let looked = 0;
+    for (const [key, bucket] of this.#buckets) {
+      looked += 1;
+      if (looked > LOOKED_AT || (this.#buckets.size <= this.#keysMax && !bucket.has(nowMs, this.#burst))) return;
       this.#buckets.delete(key);
-      return;
     }
   }
 }

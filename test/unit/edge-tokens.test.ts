@@ -263,6 +263,21 @@ test("deep claims and claims that are not UTF-8 are refused", async () => {
   expect(await refusalOf(token)).toContain("unauthenticated");
 });
 
+test("proven tokens that nobody used for ten minutes are forgotten when another is proven", async () => {
+  const own = new HandClock();
+  const registry = new Registry();
+  const tokens = tokensOf({}, own, registry);
+  const remembered = async (): Promise<string | undefined> =>
+    /^earshot_remembered_tokens (\d+)$/m.exec(await registry.metrics())?.[1];
+  for (let index = 0; index < 10; index++) await prove(sign({ sub: `early-${index}` }), tokens);
+  own.advance(10 * 60_000 - 1);
+  await prove(sign({ sub: "late" }), tokens);
+  expect(await remembered()).toBe("11");
+  own.advance(1);
+  await prove(sign({ sub: "later" }), tokens);
+  expect(await remembered()).toBe("2");
+});
+
 test("an address with too many bad tokens is refused unseen; its good ones, and others, are not", async () => {
   const own = new HandClock();
   const tokens = tokensOf({}, own);

@@ -33,3 +33,14 @@ test("at its cap the table forgets the key used longest ago, and no other", () =
   expect(buckets.take("a", 0)).toBe(false);
   expect(buckets.take("b", 0)).toBe(true);
 });
+
+test("a bucket that is full again is forgotten when others call, and its key has lost nothing", () => {
+  const buckets = new TokenBuckets(10, 20, 1_000);
+  for (let key = 0; key < 500; key++) expect(buckets.take(`early ${key}`, 0, 20)).toBe(true);
+  for (let key = 0; key < 499; key++) buckets.take("busy", 1_999);
+  expect(buckets.size).toBe(501);
+  expect(buckets.take("early 0", 1_999, 20)).toBe(false);
+  for (let key = 0; key < 500; key++) buckets.take("busy", 4_000);
+  expect(buckets.size).toBe(1);
+  expect(buckets.take("early 0", 4_000, 20)).toBe(true);
+});
