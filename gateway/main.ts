@@ -28,7 +28,7 @@ type State = "starting" | "listening";
 
 async function start(parts: ProcessParts): Promise<void> {
   const { config, self, log, lifecycle, registry } = parts;
-  const rooms = createRooms(parts);
+  const rooms = await createRooms(parts);
   const { fleet, gateway } = rooms;
   let state: State = "starting";
   const coldReasons = (): readonly string[] =>
@@ -64,10 +64,10 @@ async function start(parts: ProcessParts): Promise<void> {
   tellParent({ type: "ready", ports });
 }
 
-type Rooms = ReturnType<typeof createRooms>;
+type Rooms = Awaited<ReturnType<typeof createRooms>>;
 
 /** Everything behind the doors. */
-function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
+async function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
   const clock = SYSTEM_CLOCK;
   const { incarnation, name } = self;
   const { peerSecret } = config;
@@ -78,7 +78,8 @@ function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
   );
   const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry }));
   const edge = lifecycle.own("edge", createEdge({ config, fleet, placer, log, registry, clock }));
-  const presence = lifecycle.own("presence", createPresence({ peers, peerSecret, placer, incarnation, log, registry }));
+  const presence = await createPresence({ config, peers, placer, incarnation, log, registry });
+  lifecycle.own("presence", presence);
   const gateway = createGateway({
     config,
     self,

@@ -7,6 +7,7 @@ import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type ConfigSources, loadConfig, variableOf } from "#core/runtime/config.ts";
 import { messageOf } from "#core/runtime/errors.ts";
+import { redisTargetOf } from "#core/runtime/redis-target.ts";
 import { loadOrCreateSecret } from "#core/runtime/secret.ts";
 import { type Config, SETTINGS, type SettingName } from "#core/runtime/settings.ts";
 import { CannotStart, EXIT_WRONG_SETTING } from "./cannot-start.ts";
@@ -76,6 +77,7 @@ function readSettings(sources: ConfigSources): Config {
   const { config, given } = loadConfig("standalone", sources);
   const unset = Object.entries(STANDALONE_DEFAULTS).filter(([name]) => !given.has(name as SettingName));
   const all: Config = { ...config, ...Object.fromEntries(unset) };
+  redisTargetOf(all);
   if (all.port === all.grpcPort && all.port !== 0) {
     throw new CannotStart(
       `--port (EARSHOT_PORT) and --grpc-port (EARSHOT_GRPC_PORT) must differ, both are ${all.port}`,

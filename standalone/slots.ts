@@ -53,13 +53,14 @@ export function slotOf(role: Role, name: string, installation: Installation): Sl
 
 /** Every slot of an installation, in the order in which they are started. */
 export function slotsOf(installation: Installation): readonly Slot[] {
-  const { routers, gateways } = installation.config;
+  const { routers, gateways, redisUrl } = installation.config;
   const numbered = (role: Role, count: number): Slot[] =>
     Array.from({ length: count }, (_, index) => slotOf(role, `${role}-${index}`, installation));
   return [
     slotOf("operator", "operator-0", installation),
     ...numbered("router", routers),
     ...numbered("gateway", gateways),
-    slotOf("presence", "presence-0", installation),
+    // Where Redis keeps presence, nobody would ask this process.
+    ...numbered("presence", redisUrl === "" ? 1 : 0),
   ];
 }

@@ -1,5 +1,5 @@
 // Owns: what the gateway asks of presence, and what presence asks of a store. Two halves: PresenceTracker is called by
-// sessions when subscriptions come and go; PresenceStore is implemented in memory (over gRPC) and, later, by Redis.
+// sessions when subscriptions come and go; PresenceStore is implemented in memory (over gRPC) and in Redis.
 // Invariant: the store alone decides, atomically, when a user's first subscription came and the last one went.
 
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -38,8 +38,11 @@ export interface PresenceOperation {
   readonly resent?: boolean;
 }
 
-/** Why a store holds nothing of a gateway any more: it is a new one, or the gateway's lease ran out. */
-export type PresenceEmptied = "restarted" | "lapsed";
+/**
+ * Why a gateway tells all it holds again: the store is a new one, the gateway's lease ran out, or the store is in other
+ * hands, which may lack the last that was told.
+ */
+export type PresenceEmptied = "restarted" | "lapsed" | "moved";
 
 /** A user who is gone because the gateways that held them are. */
 export interface PresenceReaped {
@@ -65,10 +68,12 @@ export interface PresenceStore extends Component {
   renewLease(gatewayIncarnation: string, ttlMs: number): Promise<void>;
   /** Users who are gone with their gateways; each is told once, to one caller. */
   reap(): Promise<readonly PresenceReaped[]>;
-  /** Called when a renewal finds that the store holds nothing of the caller any more: it sends all it holds again. */
+  /** Called when a renewal finds that the store may not hold what the caller told: it sends all it holds again. */
   onEmptied(listener: (why: PresenceEmptied) => void): void;
   /** Called when another store is there: a renewal now finds it sooner than the next one would. */
   onFound?(listener: () => void): void;
+  /** The store was told all that the gateway holds, since the last renewal that had it told again. */
+  allTold?(): void;
 }
 
 /** What a presence frame and `/subscribers` start from. */

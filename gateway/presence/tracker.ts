@@ -139,7 +139,10 @@ export class StoreTracker implements PresenceTracker {
     this.#gathering = undefined;
     if (this.#applying || this.#reached !== true || this.#closing !== undefined) return;
     const batch = this.#ledger.nextBatch();
-    if (batch === undefined) return;
+    if (batch === undefined) {
+      this.#store.allTold?.();
+      return;
+    }
     this.#applying = true;
     void this.#apply(batch).finally(() => {
       this.#applying = false;
