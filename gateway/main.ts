@@ -2,6 +2,7 @@
 // connections, clients told when to move, then everything else. Invariant: the public ports open only once this gateway
 // is warm, so that nobody is let in who could not be served.
 
+import { createHmac } from "node:crypto";
 import { createEdge } from "#core/edge/create-edge.ts";
 import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
 import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
@@ -9,7 +10,7 @@ import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import type { Lifecycle } from "#core/runtime/lifecycle.ts";
-import { tellParent } from "#core/runtime/parent.ts";
+import { askParentToKill, hasParent, tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -18,6 +19,7 @@ import { createGateway } from "./gateway.ts";
 import { createHttpApp } from "./http/app.ts";
 import { trustedProxies } from "./http/client-address.ts";
 import { HttpConnections } from "./http/connections.ts";
+import type { Killer } from "./http/page/kill-route.ts";
 import { PublicPorts } from "./listen/public-ports.ts";
 import { createPresence } from "./presence/create-presence.ts";
 
@@ -113,7 +115,7 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
     registry,
     incarnation: self.incarnation,
     // A folder of peers is one machine: standalone mode.
-    ...(config.peers.startsWith("folder:") ? { peers } : {}),
+    ...(config.peers.startsWith("folder:") ? { peers, ...killerOf(config) } : {}),
     sseRoutes: gateway.sseRoutes,
     draining: () => lifecycle.stopping,
   });
@@ -123,6 +125,13 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
   const extra = { services: [SubscriberService], bind: gateway.bindSubscriber };
   const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, extra }));
   return { http: http.server, grpc, connections };
+}
+
+/** Where somebody started this process who may kill routers for the page. All gateways of one start agree on the nonce. */
+function killerOf({ peerSecret }: Config): { killer?: Killer } {
+  if (!hasParent()) return {};
+  const nonce = createHmac("sha256", peerSecret).update("the page's nonce").digest("base64url");
+  return { killer: { nonce, kill: askParentToKill } };
 }
 
 /** Opens the public ports; from the drain on they are closed, and clients told to move. */

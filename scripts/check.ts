@@ -15,6 +15,11 @@ interface Check {
 
 const CHECKS: readonly Check[] = [
   { name: "types", command: ["tsc", "--noEmit"], mend: "mend the types named above" },
+  {
+    name: "types of the page",
+    command: ["tsc", "--noEmit", "--project", "gateway/http/page/client"],
+    mend: "mend the types named above",
+  },
   { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"], mend: "mend the lines named above" },
   { name: "format", command: ["biome", "format", "."], mend: "npm run format" },
   { name: "unused code", command: ["knip"], mend: "delete what nobody uses" },

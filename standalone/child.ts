@@ -6,7 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { Backoff } from "#core/runtime/backoff.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import type { DoorName, ToParent } from "#core/runtime/parent.ts";
+import type { DoorName, KillOutcome, RouterKillAnswer, ToParent } from "#core/runtime/parent.ts";
 import type { Slot } from "./slots.ts";
 
 /** Milliseconds before the first restart: well within the second that users are promised. */
@@ -37,6 +37,8 @@ export interface ChildEvents {
   ready(child: Child): void;
   notice(child: Child, text: string): void;
   cannotStart(child: Child, text: string): void;
+  /** It asks for a router to be killed. */
+  killRouter(pid: number): KillOutcome;
   ended(child: Child, end: ChildEnd): void;
 }
 
@@ -123,6 +125,13 @@ export class Child implements Component {
       case "cannotStart":
         this.#events.cannotStart(this, message.text);
         return;
+      case "killRouter": {
+        const outcome = this.#events.killRouter(message.pid);
+        const answer: RouterKillAnswer = { type: "routerKillAnswer", id: message.id, outcome };
+        // One that is gone by now needs no answer.
+        child.send(answer, () => {});
+        return;
+      }
     }
   }
 

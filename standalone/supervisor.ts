@@ -6,6 +6,7 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { KillOutcome } from "#core/runtime/parent.ts";
 import { type PeerDirectory, watchPeers } from "#core/fleet/peers.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { createLog, type Log } from "#core/runtime/log.ts";
@@ -16,6 +17,7 @@ import { Handoff } from "./handoff.ts";
 import { Liveness } from "./liveness.ts";
 import { Logs } from "./logs.ts";
 import type { Prepared } from "./prepare.ts";
+import { RouterKiller } from "./router-killer.ts";
 import { type Role, slotsOf } from "./slots.ts";
 import { spawnSlot } from "./spawn.ts";
 
@@ -35,6 +37,7 @@ export class Supervisor implements Component, ChildEvents {
   readonly #peers: PeerDirectory;
   readonly #children: readonly Child[];
   readonly #liveness: Liveness;
+  readonly #routerKiller: RouterKiller;
   #handoff: Handoff | undefined;
   readonly #started = Promise.withResolvers<void>();
   #running = false;
@@ -56,6 +59,7 @@ export class Supervisor implements Component, ChildEvents {
     const spawnProcess = (slot: Child["slot"]): ChildProcess => spawnSlot(slot, this.#logs.descriptorOf(slot.name));
     this.#children = slotsOf(prepared.installation).map((slot) => new Child(slot, spawnProcess, this));
     this.#liveness = new Liveness(this.#children, this.#peers, this.#log);
+    this.#routerKiller = new RouterKiller(this.#of("router"));
   }
 
   get stopping(): boolean {
@@ -112,6 +116,12 @@ export class Supervisor implements Component, ChildEvents {
   cannotStart(child: Child, text: string): void {
     this.#reasons.set(child.slot.name, text);
     if (this.#running) this.#sayOnce(child.slot.name, text);
+  }
+
+  killRouter(pid: number): KillOutcome {
+    const outcome = this.#routerKiller.kill(pid);
+    this.#log.warn({ pid, outcome }, "a router was to be killed");
+    return outcome;
   }
 
   ended(child: Child, end: ChildEnd): void {

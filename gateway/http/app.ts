@@ -13,6 +13,8 @@ import { corsHeaders, PREFLIGHT_HEADERS } from "./cors.ts";
 import type { HttpDeps } from "./deps.ts";
 import { createIdentify, sentToken } from "./identify.ts";
 import { createHttpMetrics } from "./metrics.ts";
+import { killRoutes } from "./page/kill-route.ts";
+import { pageRoutes } from "./page/page-routes.ts";
 import { PROBLEM_TYPE, type Problem, problemOf, protocolProblem } from "./problem.ts";
 import { RouteTable } from "./route-table.ts";
 import { diagnosticRoutes } from "./routes/diagnostics.ts";
@@ -26,6 +28,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Bytes of a body; undefined: as many as the largest message of all Topics needs. */
     bodyBytesMax?: number;
+    /** Whether no page of another origin is let in, whatever the installation allows: without CORS. */
+    sameOriginOnly?: boolean;
   }
 }
 
@@ -54,6 +58,7 @@ export async function createHttpApp(deps: HttpDeps): Promise<FastifyInstance> {
   await app.register(async (api) => apiRoutes(api, deps));
   await app.register(deps.sseRoutes);
   documentRoutes(app, deps);
+  pageRoutes(app, deps);
   await app.ready();
   return app;
 }
@@ -62,7 +67,12 @@ function shareHooks(app: FastifyInstance, deps: HttpDeps): void {
   const metrics = createHttpMetrics(deps.registry);
   app.addHook("onRequest", async (request, reply) => {
     reply.headers(commonHeaders(deps, request));
-    if (request.method === "OPTIONS") return reply.code(204).headers(PREFLIGHT_HEADERS).send();
+    if (request.method === "OPTIONS") {
+      return reply
+        .code(204)
+        .headers(isSameOriginOnly(request) ? {} : PREFLIGHT_HEADERS)
+        .send();
+    }
     return undefined;
   });
   app.addHook("onResponse", async (request, reply) => metrics.answered(request, reply));
@@ -75,11 +85,16 @@ function shareHooks(app: FastifyInstance, deps: HttpDeps): void {
 
 function commonHeaders(deps: HttpDeps, request: FastifyRequest): Record<string, string> {
   return {
-    ...corsHeaders(deps.config.allowedOrigins, request.headers.origin),
+    ...(isSameOriginOnly(request) ? {} : corsHeaders(deps.config.allowedOrigins, request.headers.origin)),
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     ...(deps.draining?.() === true ? { connection: "close" } : {}),
   };
+}
+
+/** What fastify refuses before it looks for a route has none. */
+function isSameOriginOnly({ routeOptions }: FastifyRequest): boolean {
+  return (routeOptions as FastifyRequest["routeOptions"] | undefined)?.config?.sameOriginOnly === true;
 }
 
 /** Routes whose callers are known (request.caller) before anything else happens. */
@@ -94,6 +109,7 @@ function apiRoutes(api: FastifyInstance, deps: HttpDeps): void {
   publishRoutes(api, deps);
   subscriptionRoutes(api, deps);
   diagnosticRoutes(api, deps);
+  killRoutes(api, deps);
 }
 
 /** One reader for every content type: what is not read as JSON is refused by name. */

@@ -9,6 +9,7 @@ import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
+import type { Killer } from "./page/kill-route.ts";
 import type { PresenceTracker } from "../presence/presence.ts";
 
 /** What HTTP asks of routers; core/fleet/placer.ts does it. */
@@ -32,6 +33,8 @@ export interface HttpDeps {
   readonly sseRoutes: FastifyPluginAsync;
   /** Standalone mode: who else runs on this machine, for `/api/v1/status`. Absent elsewhere, and so is that route. */
   readonly peers?: Pick<PeerDirectory, "list">;
+  /** Where a supervisor is: kills routers for the page. Absent elsewhere, and so is that route. */
+  readonly killer?: Killer;
   /** Whether this gateway is going away: answers then ask the client to open its next connection elsewhere. */
   readonly draining?: () => boolean;
 }

@@ -20,6 +20,7 @@ const NOT_OURS_TITLES: Readonly<Record<number, string>> = {
   400: "The request is not HTTP/1.1 as RFC 9112 has it.",
   404: "There is nothing at this path.",
   405: "This path does not take this method.",
+  409: "This cannot be done as things are now.",
   408: "The request did not arrive in time.",
   417: "The request expects what this server does not do.",
   426: "This path speaks another protocol.",

@@ -19,6 +19,10 @@ class Recorder implements ChildEvents {
   cannotStart(_child: Child, text: string): void {
     this.said.push(`cannot: ${text}`);
   }
+  killRouter(pid: number) {
+    this.said.push(`kill ${pid}`);
+    return "killed" as const;
+  }
   ended(_child: Child, end: ChildEnd): void {
     this.ends.push(end);
   }

@@ -31,6 +31,7 @@ function start(status: number): { child: Child; ends: ChildEnd[]; liveness: Live
     ready: () => {},
     notice: () => {},
     cannotStart: () => {},
+    killRouter: () => "only_one" as const,
     ended: (_child, end) => ends.push(end),
   });
   const peers: PeerDirectory = {
