@@ -52,6 +52,12 @@ export const CONTROL_MESSAGES_PER_SECOND = 100;
 /** Inbound control messages of one connection at once: a page that subscribes to all its 128 topics, twice. */
 export const CONTROL_MESSAGES_BURST = 256;
 
+/**
+ * Bytes of publishes of one connection that wait for their answer: it is not read on until some are answered. What a
+ * gateway may have unanswered at a router (16 MiB) is everybody's, so no connection may fill it.
+ */
+export const CONNECTION_UNANSWERED_BYTES_MAX = 1 * MIB;
+
 /** Seconds in a row above the control message limit that end a connection (4429). */
 export const CONTROL_FLOOD_SECONDS = 10;
 

@@ -32,21 +32,59 @@ export function checkContentType(contentType: string | undefined, contentEncodin
 export async function readBody(stream: IncomingMessage, limitBytes: number): Promise<Buffer> {
   const announced = Number(stream.headers["content-length"] ?? 0);
   if (announced > limitBytes + DISCARDED_BYTES_MAX) throw tooLarge(limitBytes);
-  const chunks: Buffer[] = [];
+  const whole = new GrowingBuffer(limitBytes);
   let bytes = 0;
   try {
     // Leaving the loop early must leave the connection, which the answer still needs.
     for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       bytes += chunk.length;
-      if (bytes <= limitBytes) chunks.push(chunk);
-      else chunks.length = 0;
+      if (bytes <= limitBytes) whole.append(chunk);
+      else whole.forget();
       if (bytes > limitBytes + DISCARDED_BYTES_MAX) break;
     }
   } catch (error) {
     throw new EarshotError("invalid_request", "the body ended before its time", { cause: error });
   }
   if (bytes > limitBytes) throw tooLarge(limitBytes);
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  return whole.bytes;
+}
+
+/** Bytes in one piece as they come: a body sent byte by byte costs its size, not an object a byte. */
+class GrowingBuffer {
+  readonly #mostBytes: number;
+  #buffer: Buffer = Buffer.alloc(0);
+  #used = 0;
+
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes;
+  }
+
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.#used);
+  }
+
+  append(chunk: Buffer): void {
+    if (this.#used === 0) {
+      this.#buffer = chunk;
+      this.#used = chunk.length;
+      return;
+    }
+    const needed = this.#used + chunk.length;
+    if (needed > this.#buffer.length) this.#grow(Math.min(this.#mostBytes, Math.max(needed, 2 * this.#buffer.length)));
+    chunk.copy(this.#buffer, this.#used);
+    this.#used = needed;
+  }
+
+  forget(): void {
+    this.#buffer = Buffer.alloc(0);
+    this.#used = 0;
+  }
+
+  #grow(capacity: number): void {
+    const grown = Buffer.allocUnsafe(capacity);
+    this.#buffer.copy(grown, 0, 0, this.#used);
+    this.#buffer = grown;
+  }
 }
 
 /** Reads the JSON object that a body must be. `body` is what readBody left: bytes, or nothing. */

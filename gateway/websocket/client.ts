@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import { CLOSES } from "#core/domain/closes.ts";
-import { TOKEN_WAIT_MS } from "#core/domain/limits.ts";
+import { CONNECTION_UNANSWERED_BYTES_MAX, TOKEN_WAIT_MS } from "#core/domain/limits.ts";
 import type { Edge } from "#core/edge/edge.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError, messageOf } from "#core/runtime/errors.ts";
@@ -65,6 +65,8 @@ class WebSocketClient implements Transport, Pinged {
   #flood: Flood | undefined;
   /** Frames that wait for a token to be verified; undefined when none is. */
   #held: Buffer[] | undefined;
+  /** Bytes of publishes that were not answered yet. */
+  #unansweredBytes = 0;
 
   constructor(ws: WebSocket, socket: Socket, address: string, deps: ClientDeps) {
     this.#ws = ws;
@@ -213,11 +215,28 @@ class WebSocketClient implements Transport, Pinged {
 
   #publish({ id, input }: Extract<ClientFrame, { type: "publish" }>): void {
     const session = this.#session;
-    const { topicId, receipt } = input;
-    this.#deps.edge.publish(session.caller(), input).then(
-      (result) => session.say({ type: "published", id, topicId, result, receipt }),
-      (error: unknown) => session.sayError(this.#operating(error), id, topicId),
-    );
+    const { topicId, receipt, content } = input;
+    const bytes = content.kind === "json" ? content.text.length : content.bytes.length;
+    this.#unansweredBytes += bytes;
+    this.#follow();
+    this.#deps.edge
+      .publish(session.caller(), input)
+      .then(
+        (result) => session.say({ type: "published", id, topicId, result, receipt }),
+        (error: unknown) => session.sayError(this.#operating(error), id, topicId),
+      )
+      .finally(() => {
+        this.#unansweredBytes -= bytes;
+        this.#follow();
+      });
+  }
+
+  /** Reads on, or not: while a token is verified, or too much waits for its answer. */
+  #follow(): void {
+    const mayRead = this.#held === undefined && this.#unansweredBytes < CONNECTION_UNANSWERED_BYTES_MAX;
+    if (mayRead === !this.#ws.isPaused) return;
+    if (mayRead) this.#ws.resume();
+    else this.#ws.pause();
   }
 
   /** Verifies a token; what comes meanwhile waits. `welcomed` runs when this was the first one. */
@@ -225,7 +244,7 @@ class WebSocketClient implements Transport, Pinged {
     const session = this.#session;
     const wasOpen = session.state === "open";
     this.#held = [];
-    this.#ws.pause();
+    this.#follow();
     this.#deps.sessions.authenticate(session, token, id).then(
       () => {
         if (!wasOpen) welcomed();
@@ -252,7 +271,7 @@ class WebSocketClient implements Transport, Pinged {
         return;
       }
     }
-    if (this.#ws.isPaused) this.#ws.resume();
+    this.#follow();
   }
 
   /** What may be told to a client; what may not is logged, and told as an overload. */

@@ -173,6 +173,24 @@ test("a body that is too large is refused, announced or not, and the answer can 
   await stillServes();
 });
 
+test("a body that comes byte by byte arrives as it was sent", async () => {
+  const body = JSON.stringify({ payload: "earshot ".repeat(200) });
+  const raw = dial();
+  raw.socket.setNoDelay(true);
+  raw.socket.write(
+    "POST /api/v1/topics/default.demo/publish HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n" +
+      "content-type: application/json\r\n\r\n",
+  );
+  for (const byte of body) raw.socket.write(`1\r\n${byte}\r\n`);
+  raw.socket.write("0\r\n\r\n");
+  await until(() => isWhole(raw.text) || raw.ended, "a whole answer");
+  expect(raw.text).toMatch(/^HTTP\/1\.1 200 /);
+  expect(door.state.asked.publishes[0]?.input.content).toEqual({
+    kind: "json",
+    text: JSON.stringify("earshot ".repeat(200)),
+  });
+});
+
 test("a client that goes away in the middle of its body harms nobody", async () => {
   for (let index = 0; index < 50; index++) {
     const raw = dial();
