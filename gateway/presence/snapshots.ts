@@ -1,8 +1,8 @@
 // Owns: reading member lists of the store for presence frames and `/subscribers`, within a deadline. Reads of one topic's
 // first page are shared: at most one is under way, and whoever comes meanwhile shares the next one, so that a crowd that
 // subscribes at once costs two reads, not one each. When the store does not answer, the last page known is given as stale.
-// The pages kept have a cap; the one read longest ago is forgotten. Elsewhere: who waits for a list that is whole again
-// (fresh-lists.ts).
+// The pages kept have a cap, and an age; the one read longest ago is forgotten. Elsewhere: who waits for a list that is
+// whole again (fresh-lists.ts).
 
 import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { Clock } from "#core/runtime/clock.ts";
@@ -17,6 +17,9 @@ const SNAPSHOT_MS = 200;
 
 /** Bytes of all pages that are kept for when the store is gone, about: 100,000 members, or 8,000 with the longest info. */
 export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Milliseconds since it was read after which a page goes when another is kept: channels come and go all day. */
+export const KEPT_MS = 10 * 60_000;
 
 /** Bytes of a page without its members, about: of topics that nobody is in there may be many. */
 const EMPTY_PAGE_BYTES = 512;
@@ -43,6 +46,12 @@ interface Waiter {
   readonly done: (settled: boolean) => void;
 }
 
+interface Kept {
+  readonly page: PresencePage;
+  /** Monotonic. */
+  readonly readAtMs: number;
+}
+
 interface SharedRead {
   current: Promise<PresencePage>;
   next: Promise<PresencePage> | undefined;
@@ -51,7 +60,7 @@ interface SharedRead {
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   readonly #reads = new Map<string, SharedRead>();
-  readonly #kept = new Map<string, PresencePage>();
+  readonly #kept = new Map<string, Kept>();
   readonly #outcomes: Counter;
   readonly #freshLists: FreshLists;
   #keptBytes = 0;
@@ -185,23 +194,24 @@ export class Snapshots {
   #keep({ topicId, limit }: SnapshotQuery, page: PresencePage): void {
     // A page that somebody wanted short says less than the one that is kept for frames.
     if (limit < PRESENCE_PAGE_MAX && page.nextCursor !== undefined) return;
-    const before = this.#kept.get(topicId);
+    const before = this.#kept.get(topicId)?.page;
     if (before !== undefined && before.version > page.version) return;
     // Everybody who shared the read comes by.
     if (before === page) return;
     this.#keptBytes += bytesOfPage(page) - (before === undefined ? 0 : bytesOfPage(before));
     this.#kept.delete(topicId);
-    this.#kept.set(topicId, page);
+    const nowMs = this.#options.clock.monotonic();
+    this.#kept.set(topicId, { page, readAtMs: nowMs });
     for (const [oldest, forgotten] of this.#kept) {
-      if (this.#keptBytes <= KEPT_BYTES_MAX) break;
+      if (this.#keptBytes <= KEPT_BYTES_MAX && nowMs - forgotten.readAtMs < KEPT_MS) break;
       this.#kept.delete(oldest);
-      this.#keptBytes -= bytesOfPage(forgotten);
+      this.#keptBytes -= bytesOfPage(forgotten.page);
     }
   }
 
   /** What was last read, cut to `limit` users; it has no next page, since the store is not there to give one. */
   #lastKnown({ topicId, limit }: SnapshotQuery): PresencePage | undefined {
-    const page = this.#kept.get(topicId);
+    const page = this.#kept.get(topicId)?.page;
     if (page === undefined) return undefined;
     const users = new Set<string>();
     const members = page.members.filter(({ userId }) =>

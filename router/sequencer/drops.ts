@@ -34,7 +34,8 @@ export class Drops {
   add(id: string, reason: DropCause, nowMs: number): void {
     const known = this.#topics.get(id);
     const last = known?.findLast((drop) => drop.reason === reason);
-    if (last !== undefined && nowMs - last.atMs < SAME_DROP_MS) {
+    // Also where the clock was set back.
+    if (last !== undefined && Math.abs(nowMs - last.atMs) < SAME_DROP_MS) {
       last.count += 1;
       return;
     }

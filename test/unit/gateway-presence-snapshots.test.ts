@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from "vitest";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { createRegistry, type Registry } from "#core/runtime/metrics.ts";
 import type { PresencePage, PresenceStore } from "../../gateway/presence/presence.ts";
-import { KEPT_BYTES_MAX, Snapshots } from "../../gateway/presence/snapshots.ts";
+import { KEPT_BYTES_MAX, KEPT_MS, Snapshots } from "../../gateway/presence/snapshots.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 
 const TOPIC = { topicId: "shop.chat", limit: 1_000, cursor: undefined };
@@ -168,6 +168,24 @@ test("pages are kept up to a number of bytes; the one read longest ago is forgot
   expect(await known("shop.t0")).toBe(100);
   for (let index = fitting; index < fitting + 5; index++) await read(`shop.t${index}`);
   expect([await known("shop.t0"), await known(`shop.t${fitting + 4}`)]).toEqual([undefined, 100]);
+});
+
+test("a page that was read ten minutes ago goes when another one is kept", async () => {
+  const read = async (topicId: string): Promise<void> => {
+    const snapshot = take({ ...TOPIC, topicId }, 0);
+    await turn();
+    reads.at(-1)?.resolve(pageOf(["alice"]));
+    await snapshot;
+  };
+  const known = async (topicId: string) => (await take({ ...TOPIC, topicId }, "never")).page?.count;
+  await read("shop.early");
+  clock.advance(KEPT_MS - 1);
+  await read("shop.late");
+  expect(await known("shop.early")).toBe(1);
+  clock.advance(1);
+  expect(await known("shop.early")).toBe(1);
+  await read("shop.later");
+  expect([await known("shop.early"), await known("shop.late")]).toEqual([undefined, 1]);
 });
 
 test("a store that was started anew is stale until everybody is back, by what was known before it", async () => {

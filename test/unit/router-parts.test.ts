@@ -206,6 +206,15 @@ test("drops of one reason and second are one with a count; the oldest go, of a t
   expect(drops.of("a.c")).toHaveLength(1);
 });
 
+test("a drop after the clock was set back is one of its own time", () => {
+  const drops = new Drops();
+  for (const atMs of [3_600_000, 1_000, 1_500]) drops.add("a.a", "no_subscribers", atMs);
+  expect(drops.of("a.a")).toEqual([
+    { atMs: 3_600_000, reason: "no_subscribers", count: 1 },
+    { atMs: 1_000, reason: "no_subscribers", count: 2 },
+  ]);
+});
+
 test("a topic id's rate is its own, holds a second's worth, and survives that somebody begins to listen", () => {
   const limits = new RateLimits();
   const taken = (times: number, entry: TopicEntry<unknown> | undefined, nowMs: number): number =>
