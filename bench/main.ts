@@ -10,6 +10,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   "gateway-fan-out": "what a delivery costs a gateway, beside plain ws  [subscribers] [rounds] [seconds a round]",
   churn:
     "what coming and going leaves behind: slopes of memory, handles, files  [--minutes] [--connections] [--percent]",
+  failures: "what a death costs: lost, doubled, told, time to the next delivery  [--runs 20] [--only router-killed]",
 };
 
 const [name, ...rest] = process.argv.slice(2);

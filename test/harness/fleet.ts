@@ -25,6 +25,8 @@ export interface FleetOptions {
   readonly topics?: readonly string[];
   /** Settings of all processes, by variable: `{ EARSHOT_CONNECTIONS_MAX: "10" }`. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Further variables of one process. */
+  readonly envOf?: (name: string) => Readonly<Record<string, string>>;
 }
 
 export const TEST_SECRET = "a test's own secret, longer than 32 bytes";
@@ -62,6 +64,7 @@ export class TestFleet {
   readonly peersFolder = join(this.stateFolder, "run");
   readonly notices: string[] = [];
   readonly #config: Config;
+  readonly #envOf: NonNullable<FleetOptions["envOf"]>;
   readonly #slots = new Map<string, Slot>();
   readonly #running = new Map<string, Running>();
   /** Ports that a gateway had, for its next start. */
@@ -74,6 +77,7 @@ export class TestFleet {
     }
     for (const [index, manifest] of topics.entries()) this.writeTopics(`topics-${index}.yaml`, manifest);
     this.#config = this.#configOf(env);
+    this.#envOf = options.envOf ?? (() => ({}));
     const counts: readonly [Role, number][] = [
       ["operator", operators],
       ["router", routers],
@@ -223,12 +227,13 @@ export class TestFleet {
     const ports = this.#ports.get(name);
     const { port, grpcPort } = this.#config;
     const config = { ...this.#config, port: ports?.http ?? port, grpcPort: ports?.grpc ?? grpcPort };
-    return slotOf(role, name, {
+    const slot = slotOf(role, name, {
       config,
       peersFolder: this.peersFolder,
       peerSecret: "a test's peer secret",
       node: `node-of-${name}`,
     });
+    return { ...slot, environment: { ...slot.environment, ...this.#envOf(name) } };
   }
 
   #spawn(name: string): Running {

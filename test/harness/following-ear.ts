@@ -28,6 +28,7 @@ interface Connection {
   close(): unknown;
 }
 
+/** What is not numbered is somebody else's, and is not counted. */
 interface ConnectionEvents extends Pick<Hearing, "gap" | "message"> {
   subscribed(): void;
   moving(delayMs: number): void;
@@ -169,8 +170,8 @@ function hearFrames(frames: Frames, topicId: string, events: ConnectionEvents): 
     if (frame.type === "subscribed") events.subscribed();
     if (frame.type === "gap") events.gap(frame["reason"] as string, frame["missed"] as number | undefined);
     if (frame.type !== "message") return;
-    const { n } = frame["payload"] as { n: number };
-    events.message(n, frame["message_id"] as string, frame["seq"] as number);
+    const { n } = frame["payload"] as { n?: number };
+    if (n !== undefined) events.message(n, frame["message_id"] as string, frame["seq"] as number);
   };
   // Some of an SSE stream may have come with its head.
   for (const frame of frames.all) hear(frame);
@@ -186,6 +187,6 @@ function hearEvent(event: GrpcEvent, events: ConnectionEvents): void {
   }
   if (event.case !== "message") return;
   const { content, messageId, seq } = event.value;
-  const { n } = JSON.parse(content.case === "payload" ? content.value : "{}") as { n: number };
-  events.message(n, messageId, Number(seq));
+  const { n } = JSON.parse(content.case === "payload" ? content.value : "{}") as { n?: number };
+  if (n !== undefined) events.message(n, messageId, Number(seq));
 }

@@ -10,11 +10,12 @@ import type { Heard } from "../harness/message-counter.ts";
 
 /** Messages after an event. */
 const SETTLED = 200;
-/** What the design promises for a killed router (500 ms at p99), with room for a machine that runs other tests too. */
-const KILLED_SILENCE_MS = 1_500;
-const FROZEN_SILENCE_MS = 5_000;
-/** Messages that can sit in a router that is killed: those of a few milliseconds. */
-const IN_FLIGHT_MAX = 20;
+/** Below what a missed heartbeat takes: the death itself was noticed. What the design promises (500 ms) is the bench's. */
+const KILLED_SILENCE_MS = 3_000;
+/** The design promises 5 s; twice that, for a machine that runs other tests too. */
+const FROZEN_SILENCE_MS = 10_000;
+/** Messages that can sit in a router that is killed: those of the half second that is promised. */
+const IN_FLIGHT_MAX = 100;
 
 let fleet: TestFleet | undefined;
 let drill: Drill | undefined;
