@@ -25,6 +25,12 @@ const LEASES_MAX = 1_000;
  */
 export const RECOVERY_MS = 1_000;
 
+/**
+ * Milliseconds without any call of any gateway after which leases are put off by as long as it was silent: the store, or
+ * all around it, stood still, and nobody could renew. More than the time between one gateway's own renewals.
+ */
+export const SILENCE_MS = 600;
+
 interface User {
   readonly ordinal: number;
   readonly entries: Map<string, Held>;
@@ -65,6 +71,7 @@ export class MemoryStore {
   readonly #recoveredAtMs: number;
   readonly #entriesMax: number;
   readonly #infoLengthMax: number;
+  #heardAtMs: number;
   #version: number;
   #ordinal = 0;
   #leaseNumber = 0;
@@ -74,6 +81,7 @@ export class MemoryStore {
 
   constructor(options: MemoryStoreOptions) {
     this.#recoveredAtMs = options.startedAtMs + RECOVERY_MS;
+    this.#heardAtMs = options.startedAtMs;
     this.#version = options.firstVersion;
     this.#entriesMax = options.entriesMax ?? STORE_ENTRIES_MAX;
     this.#infoLengthMax = options.infoLengthMax ?? STORE_INFO_LENGTH_MAX;
@@ -224,6 +232,9 @@ export class MemoryStore {
   }
 
   #sweep(nowMs: number): void {
+    const silenceMs = nowMs - this.#heardAtMs;
+    this.#heardAtMs = nowMs;
+    if (silenceMs > SILENCE_MS) for (const lease of this.#leases.values()) lease.expiresAtMs += silenceMs;
     for (const [gateway, lease] of this.#leases) {
       if (lease.expiresAtMs > nowMs) continue;
       this.#leases.delete(gateway);

@@ -17,15 +17,21 @@ import { Snapshots } from "./snapshots.ts";
 import { Teller } from "./teller.ts";
 import { createTrackerMetrics, type TrackerMetrics } from "./tracker-metrics.ts";
 
-/** Milliseconds between lease renewals, and how long a lease lasts: two renewals may be lost. */
-const RENEW_MS = 2_000;
-const LEASE_MS = 6_000;
+/**
+ * Milliseconds between lease renewals, and how long a lease lasts: two renewals may be lost. Presence is promised to be
+ * right within 2 s: a lease, a look, and some time to tell.
+ */
+const RENEW_MS = 400;
+const LEASE_MS = 1_200;
 
 /** Milliseconds between looks for users whose gateways are gone; each gateway looks, the store tells each user once. */
-const REAP_MS = 500;
+const REAP_MS = 250;
 
 /** Milliseconds before a batch that failed is sent again. */
 const RETRY_MS = 100;
+
+/** Milliseconds before it is said again that the store does not answer: a part of it may come and go. */
+const SAID_AGAIN_MS = 10_000;
 
 /** Milliseconds in which joins and leaves gather before a batch is sent: below what anybody sees. */
 const GATHER_MS = 5;
@@ -55,6 +61,10 @@ export class StoreTracker implements PresenceTracker {
   readonly #backoff = new Backoff({ firstMs: 100, maxMs: 500 });
   /** Whether the store answered last; undefined before it ever did. */
   #reached: boolean | undefined;
+  #lostAtMs = 0;
+  /** When it was last said that the store does not answer, and whether it was said that it does again. */
+  #saidAtMs = Number.NEGATIVE_INFINITY;
+  #isSaid = false;
   #applying = false;
   #gathering: Timer | undefined;
   #renewing: Timer | undefined;
@@ -123,10 +133,13 @@ export class StoreTracker implements PresenceTracker {
   }
 
   #emptied(why: PresenceEmptied): void {
-    this.#log.warn({ why, held: this.#ledger.held }, "presence store holds nothing of this gateway: sending all again");
+    this.#log.warn(
+      { why, held: this.#ledger.held },
+      "presence store may not hold what this gateway told: telling all again",
+    );
     this.#ledger.emptied(why);
     this.#snapshots.interrupted();
-    if (why === "restarted") this.#snapshots.incompleteFor(RECOVERY_MS);
+    this.#snapshots.incompleteFor(RECOVERY_MS);
     for (const listener of this.#owedListeners) listener();
   }
 
@@ -184,8 +197,7 @@ export class StoreTracker implements PresenceTracker {
     try {
       await this.#store.renewLease(this.#incarnation, LEASE_MS);
       this.#backoff.reset();
-      if (this.#reached === false) this.#log.info({ held: this.#ledger.held }, "presence store answers again");
-      this.#reached = true;
+      this.#found();
     } catch (error) {
       this.#lost(error);
       delayMs = this.#backoff.next();
@@ -195,8 +207,27 @@ export class StoreTracker implements PresenceTracker {
     if (this.#reached === true) this.#flush();
   }
 
+  #found(): void {
+    if (this.#reached === false) {
+      // Others may not have renewed yet, and who is gone may still be counted.
+      const outageMs = this.#clock.monotonic() - this.#lostAtMs;
+      if (outageMs > LEASE_MS) this.#snapshots.incompleteFor(RECOVERY_MS);
+      if (this.#isSaid) this.#log.info({ held: this.#ledger.held }, "presence store answers again");
+      this.#isSaid = false;
+    }
+    this.#reached = true;
+  }
+
   #lost(error: unknown): void {
-    if (this.#reached === true) this.#log.warn({ cause: messageOf(error) }, "presence store does not answer");
+    const nowMs = this.#clock.monotonic();
+    if (this.#reached === true) {
+      this.#lostAtMs = nowMs;
+      if (nowMs - this.#saidAtMs > SAID_AGAIN_MS) {
+        this.#saidAtMs = nowMs;
+        this.#isSaid = true;
+        this.#log.warn({ cause: messageOf(error) }, "presence store does not answer");
+      }
+    }
     this.#reached = false;
     this.#snapshots.interrupted();
   }

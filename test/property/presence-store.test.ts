@@ -2,7 +2,7 @@
 
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { MemoryStore } from "../../gateway/presence/memory-store.ts";
+import { MemoryStore, SILENCE_MS } from "../../gateway/presence/memory-store.ts";
 import type { PresenceEntry, PresenceOperation } from "../../gateway/presence/presence.ts";
 
 const GATEWAYS = ["g0", "g1", "g2"];
@@ -15,7 +15,7 @@ type Step =
   | { readonly kind: "renew"; readonly gateway: number }
   | { readonly kind: "release"; readonly gateway: number }
   | { readonly kind: "reap" }
-  | { readonly kind: "wait"; readonly ms: number };
+  | { readonly kind: "wait"; readonly ms: number; readonly silent: boolean };
 
 interface Touch {
   readonly kind: "join" | "leave";
@@ -40,7 +40,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("renew"), gateway }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("release"), gateway }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("reap") }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("wait"), ms: fc.nat({ max: 4_000 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("wait"), ms: fc.nat({ max: 4_000 }), silent: fc.boolean() }),
+  },
 );
 
 function entryOf(gatewayName: string, { topic, user, tab }: Touch): PresenceEntry {
@@ -102,9 +105,27 @@ class World {
         this.reap();
         return;
       case "wait":
-        this.nowMs += one.ms;
-        this.expire();
+        this.wait(one.ms, one.silent);
     }
+  }
+
+  /** While the store hears nobody at all, no lease runs out; otherwise a gateway that is not seen here calls it. */
+  wait(ms: number, silent: boolean): void {
+    const endsAtMs = this.nowMs + ms;
+    const stepMs = silent ? ms : SILENCE_MS;
+    while (this.nowMs + stepMs < endsAtMs) {
+      this.nowMs += stepMs;
+      this.call();
+    }
+    const silenceMs = endsAtMs - this.nowMs;
+    if (silenceMs > SILENCE_MS) for (const lease of this.leases.values()) lease.expiresAtMs += silenceMs;
+    this.nowMs = endsAtMs;
+    this.call();
+  }
+
+  call(): void {
+    this.store.list("shop.nobody", 1, undefined, this.nowMs);
+    this.expire();
   }
 
   batch(name: string, touches: readonly Touch[]): void {
@@ -192,8 +213,7 @@ test("counts are right, and each user's coming and going is told exactly once, i
         world.checkPages(limit);
         world.reap();
         expect(world.store.sizes.departures).toBe(0);
-        world.nowMs += 2 * TTL_MS;
-        world.expire();
+        world.wait(2 * TTL_MS, false);
         world.reap();
         expect(world.store.sizes).toMatchObject({ topics: 0, entries: 0, leases: 0, departures: 0 });
       },

@@ -286,9 +286,21 @@ test("a lease of another store or another time applies nothing", () => {
   const store = new MemoryStore({ startedAtMs: 0, firstVersion: 0 });
   expect(store.apply("g", "1", 1, [{ kind: "join", entry: entryOf("alice") }], 0)).toBeUndefined();
   const first = store.renewLease("g", 6_000, 0) ?? "";
-  expect(store.renewLease("g", 6_000, 5_999)).toBe(first);
-  const second = store.renewLease("g", 6_000, 12_000) ?? "";
+  expect(store.renewLease("g", 6_000, 500)).toBe(first);
+  for (let nowMs = 1_000; nowMs <= 6_500; nowMs += 500) store.reap(nowMs);
+  const second = store.renewLease("g", 6_000, 6_500) ?? "";
   expect(second).not.toBe(first);
-  expect(store.apply("g", first, 1, [{ kind: "join", entry: entryOf("alice") }], 12_000)).toBeUndefined();
-  expect(store.apply("g", second, 1, [{ kind: "join", entry: entryOf("alice") }], 12_000)).toHaveLength(1);
+  expect(store.apply("g", first, 1, [{ kind: "join", entry: entryOf("alice") }], 6_500)).toBeUndefined();
+  expect(store.apply("g", second, 1, [{ kind: "join", entry: entryOf("alice") }], 6_500)).toHaveLength(1);
+});
+
+test("while a store hears nobody at all, no lease runs out: it stood still, or could not be reached", () => {
+  const store = new MemoryStore({ startedAtMs: 0, firstVersion: 0 });
+  const [one, two] = [store.renewLease("g1", 1_200, 0) ?? "", store.renewLease("g2", 1_200, 0) ?? ""];
+  store.apply("g1", one, 1, [{ kind: "join", entry: entryOf("alice") }], 0);
+  expect(store.list(TOPIC, 10, undefined, 60_000).count).toBe(1);
+  expect(store.renewLease("g2", 1_200, 60_400)).toBe(two);
+  expect(store.renewLease("g2", 1_200, 60_800)).toBe(two);
+  expect(store.reap(61_199)).toEqual([]);
+  expect(store.reap(61_200)).toMatchObject([{ userId: "alice", count: 0 }]);
 });

@@ -10,11 +10,7 @@
 //   look    there while nobody else need look
 //   passes  dead holder -> how often it was looked through to its end
 
-/**
- * Milliseconds without any call of any gateway after which leases are put off by as long as it was silent. More than
- * the time between one gateway's own renewals.
- */
-const SILENCE_MS = 600;
+import { SILENCE_MS } from "../memory-store.ts";
 
 /** Milliseconds between looks through a dead holder: late calls of it may have left something. Then it is forgotten. */
 const PASS_DELAYS_MS = [2_000, 10_000, 48_000];
