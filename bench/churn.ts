@@ -1,10 +1,11 @@
 // Owns: what a long time of coming and going leaves behind in each process of `npm start`: the slopes of heap, resident
 // memory, handles and files, with their 95 % intervals. Run it:
-//   npm run bench -- churn [--minutes 10] [--connections 1000] [--percent 10] [--sample-seconds 5]
+//   npm run bench -- churn [--minutes 10] [--warm-minutes 11] [--connections 1000] [--percent 10] [--sample-seconds 5]
 // Method: a crowd (crowd.ts) of constant size, of which `percent` a minute are replaced by others with new names and
 // channels; 100 publishes a second over HTTP (a fifth to channels that nobody hears), tokens renewed, Topics made and
-// deleted over HTTP. Every `sample-seconds` each process collects its heap (heap-probe.ts) and says what is left. The
-// first fifth of the time warms everything up and does not count. At the end all are gone, and counts must be 0 again.
+// deleted over HTTP. Every `sample-seconds` each process collects its heap (heap-probe.ts) and says what is left. Before
+// it counts, the same goes on for `warm-minutes`: what is remembered for ten minutes (proven tokens, member lists) comes
+// to its level, and memories with a cap are filled to it. At the end all are gone, and counts must be 0 again.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
@@ -22,12 +23,14 @@ import { isFlat, type Sample, slopeOf } from "./slope.ts";
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },
+    "warm-minutes": { type: "string", default: "11" },
     connections: { type: "string", default: "1000" },
     percent: { type: "string", default: "10" },
     "sample-seconds": { type: "string", default: "5" },
   },
 });
 const minutes = Number(values.minutes);
+const warmMinutes = Number(values["warm-minutes"]);
 const connections = Number(values.connections);
 const percent = Number(values.percent);
 const sampleSeconds = Number(values["sample-seconds"]);
@@ -36,8 +39,8 @@ const TOPIC = "default.demo";
 const PUBLISHES_PER_SECOND = 100;
 const RENEWALS_PER_SECOND = 2;
 const TOPICS_PER_SECOND = 1;
-/** Part of the time that does not count: code is compiled, caches fill. */
-const WARM_PART = 0.2;
+/** Channels that nobody hears, spoken to once: more than all routers remember of what was dropped. */
+const SILENT_CHANNELS = 25_000;
 const ANSWER_MS = 30_000;
 
 const KIB = 1024;
@@ -83,6 +86,17 @@ async function publishOne(http: string, crowd: Crowd): Promise<void> {
   counts.published += 1;
   const { status } = await call(http, "POST", `/api/v1/topics/${topicId}/publish`, { body: { payload: { n: 1 } } });
   if (status !== 200) counts.refused += 1;
+}
+
+/** Fills what routers remember of drops. */
+async function fillDrops(http: string): Promise<void> {
+  for (let first = 0; first < SILENT_CHANNELS; first += 100) {
+    const messages = Array.from({ length: 100 }, (_, index) => ({
+      topic_id: `${TOPIC}:silent-${first + index}`,
+      payload: 1,
+    }));
+    await call(http, "POST", "/api/v1/publish", { body: { messages } });
+  }
 }
 
 /** A Topic that lives for some seconds, with somebody's hand on it. */
@@ -155,7 +169,7 @@ function report(watched: readonly Watched[]): void {
   );
   for (const { name, series } of [...watched, gatewaysTogether(watched)]) {
     for (const { name: quantity, unit, scale, startUnit, startScale } of QUANTITIES) {
-      const counted = series[quantity].filter(({ minute }) => minute >= minutes * WARM_PART);
+      const counted = series[quantity].filter(({ minute }) => minute >= 0);
       const slope = slopeOf(counted);
       const start = `${(slope.start / startScale).toFixed(1)} ${startUnit}`.trim();
       const figures =
@@ -212,7 +226,7 @@ try {
   process.stdout.write(
     `${model}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}, load before ${loadavg()[0]?.toFixed(1)}\n` +
       `${connections} connections (70 % WebSocket, 25 % SSE, 5 % gRPC), ${percent} % of them replaced a minute, ` +
-      `${PUBLISHES_PER_SECOND} publishes/s over HTTP, ${minutes} min, the first ${minutes * WARM_PART} of which do not count\n` +
+      `${PUBLISHES_PER_SECOND} publishes/s over HTTP, ${minutes} min after ${warmMinutes} min of the same\n` +
       `heap: after a full collection, with what it keeps outside; slope of 10 block means, Student's interval\n`,
   );
   await crowd.come(connections);
@@ -223,9 +237,11 @@ try {
     steadily(TOPICS_PER_SECOND, stop.signal, () => makeTopic(http)),
     steadily(RENEWALS_PER_SECOND, stop.signal, async () => crowd.renewOne()),
   ];
+  await fillDrops(http);
   const startMs = performance.now();
-  for (let sample = 0; performance.now() - startMs < minutes * 60_000; sample++) {
-    await sampleAll(watched, folder, (performance.now() - startMs) / 60_000);
+  const minute = (): number => (performance.now() - startMs) / 60_000 - warmMinutes;
+  for (let sample = 0; minute() < minutes; sample++) {
+    await sampleAll(watched, folder, minute());
     await delay(Math.max(0, startMs + (sample + 1) * sampleSeconds * 1_000 - performance.now()));
   }
   stop.abort();
