@@ -7,11 +7,16 @@ export interface BannerFacts {
   readonly gateways: number;
 }
 
+/** What a browser on this machine opens. */
+export function publicUrl(host: string, port: number): string {
+  return `http://${shownHost(host)}:${port}`;
+}
+
 export function bannerOf({ host, ports, routers, gateways }: BannerFacts): string {
   const shown = shownHost(host);
   const http = `${shown}:${ports.http}`;
   return [
-    `Earshot is listening.   http://${http}   (${counted(routers, "router")}, ${counted(gateways, "gateway")})`,
+    `Earshot is listening.   ${publicUrl(host, ports.http)}   (${counted(routers, "router")}, ${counted(gateways, "gateway")})`,
     `gRPC:   ${shown}:${ports.grpc}   (reflection is on)`,
     `Hear:   curl -N ${typed(`${http}/api/v1/topics/default.demo/subscribe`)}`,
     `Speak:  curl ${typed(`${http}/api/v1/topics/default.demo/publish`)} -d '{"payload":"hi"}'`,

@@ -1,4 +1,4 @@
-// Owns: that one state folder belongs to one supervisor. `<state>/lock` names its process; a lock whose process is gone
+// Owns: that one state folder belongs to one supervisor. `<state>/lock` names its process and its address; a lock whose process is gone
 // is taken over. A process id may be in use again after a restart of the machine, so where the system tells when a
 // process started (Linux), that counts too.
 
@@ -10,11 +10,15 @@ interface Holder {
   readonly pid: number;
   /** When the process started, in the system's own words; empty where it does not say. */
   readonly startedAt: string;
+  /** Where it listens, once it does. */
+  readonly url?: string;
 }
 
 export interface Lock {
   /** Whether a supervisor that did not end by itself had left a lock. */
   readonly tookOver: boolean;
+  /** Puts the address into the lock, for whoever meets it. */
+  listensAt(url: string): void;
   release(): void;
 }
 
@@ -22,12 +26,20 @@ export interface Lock {
 export function takeLock(stateFolder: string): Lock {
   const path = join(stateFolder, "lock");
   const own = holderOf(process.pid);
-  const text = JSON.stringify(own);
+  let text = JSON.stringify(own);
   const fresh = `${path}.${process.pid}`;
   writeFileSync(fresh, text, { mode: 0o600 });
   try {
     const tookOver = claim(path, fresh, stateFolder);
-    return { tookOver, release: () => release(path, text) };
+    return {
+      tookOver,
+      listensAt: (url) => {
+        text = JSON.stringify({ ...own, url });
+        writeFileSync(fresh, text, { mode: 0o600 });
+        renameSync(fresh, path);
+      },
+      release: () => release(path, text),
+    };
   } finally {
     rmSync(fresh, { force: true });
   }
@@ -38,15 +50,17 @@ function claim(path: string, fresh: string, stateFolder: string): boolean {
   const found = contentOf(path);
   const holder = parseHolder(found);
   if (holder !== undefined && isAlive(holder)) {
+    const where = holder.url === undefined ? "" : `, ${holder.url}`;
     throw new CannotStart(
-      `Earshot already runs on the state folder ${stateFolder} (process ${holder.pid}); end it, or choose another folder with --state or EARSHOT_STATE`,
+      `Earshot already runs on the state folder ${stateFolder} (process ${holder.pid}${where}); end it, or choose another folder with --state or EARSHOT_STATE`,
     );
   }
   // Moved aside, then looked at again: another start may have put its own lock there meanwhile, which goes back.
   const aside = `${fresh}.stale`;
-  renameSync(path, aside);
-  if (contentOf(aside) !== found) linked(aside, path);
-  rmSync(aside, { force: true });
+  if (moved(path, aside)) {
+    if (contentOf(aside) !== found) linked(aside, path);
+    rmSync(aside, { force: true });
+  }
   if (linked(fresh, path)) return true;
   throw new CannotStart(
     `another start of Earshot is under way on the state folder ${stateFolder} (--state, EARSHOT_STATE)`,
@@ -63,6 +77,17 @@ function linked(from: string, to: string): boolean {
   }
 }
 
+/** Whether it was there to be moved: of two that take over at once, one finds it gone. */
+function moved(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
 function contentOf(path: string): string {
   try {
     return readFileSync(path, "utf8");
@@ -73,8 +98,9 @@ function contentOf(path: string): string {
 
 function parseHolder(text: string): Holder | undefined {
   try {
-    const { pid, startedAt } = JSON.parse(text) as Partial<Holder>;
-    return typeof pid === "number" && typeof startedAt === "string" ? { pid, startedAt } : undefined;
+    const { pid, startedAt, url } = JSON.parse(text) as Partial<Holder>;
+    if (typeof pid !== "number" || typeof startedAt !== "string") return undefined;
+    return { pid, startedAt, ...(typeof url === "string" ? { url } : {}) };
   } catch {
     return undefined;
   }

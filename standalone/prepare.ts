@@ -10,6 +10,7 @@ import { messageOf } from "#core/runtime/errors.ts";
 import { redisTargetOf } from "#core/runtime/redis-target.ts";
 import { loadOrCreateSecret } from "#core/runtime/secret.ts";
 import { type Config, SETTINGS, type SettingName } from "#core/runtime/settings.ts";
+import { publicUrl } from "./banner.ts";
 import { CannotStart, EXIT_WRONG_SETTING } from "./cannot-start.ts";
 import { type Doors, isLoopback, openDoors, type PortSharing, portsOf, resolvePortSharing } from "./doors.ts";
 import { waitForPredecessors } from "./leftovers.ts";
@@ -52,6 +53,7 @@ export async function prepare(sources: ConfigSources): Promise<Prepared> {
     const secret = asked.secret === "" ? loadOrCreateSecret(asked.state) : asked.secret;
     const doors = await openDoors(asked.host, { http: asked.port, grpc: asked.grpcPort }, portSharing);
     const ports = portsOf(doors);
+    lock.listensAt(publicUrl(asked.host, ports.http));
     const config = { ...asked, secret, portSharing, port: ports.http, grpcPort: ports.grpc };
     const peerSecret = randomBytes(PEER_SECRET_BYTES).toString("base64url");
     return {

@@ -77,7 +77,7 @@ test("a second start on the same state folder says who holds it and ends with 1"
   const second = launchStandalone({ env: { EARSHOT_STATE: standalone.stateFolder } });
   expect(await second.ended()).toBe(1);
   expect(second.stderr).toBe(
-    `Earshot already runs on the state folder ${standalone.stateFolder} (process ${standalone.child.pid}); end it, or choose another folder with --state or EARSHOT_STATE\n`,
+    `Earshot already runs on the state folder ${standalone.stateFolder} (process ${standalone.child.pid}, http://localhost:${new URL(standalone.http).port}); end it, or choose another folder with --state or EARSHOT_STATE\n`,
   );
   expect(second.stdout).toBe("");
   await second.close();

@@ -150,6 +150,8 @@ describe("the lock of a state folder", () => {
     expect(lock.tookOver).toBe(false);
     expect(() => takeLock(folder)).toThrow(CannotStart);
     expect(() => takeLock(folder)).toThrow(`(process ${process.pid}); end it, or choose another folder with --state`);
+    lock.listensAt("http://localhost:1234");
+    expect(() => takeLock(folder)).toThrow(`(process ${process.pid}, http://localhost:1234); end it`);
     lock.release();
     lock.release();
     takeLock(folder).release();
