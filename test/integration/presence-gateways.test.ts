@@ -2,8 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
-import type { Frame } from "../harness/frames.ts";
 import { call } from "../harness/http.ts";
+import { listedAt, Watcher } from "../harness/presence-watcher.ts";
 import { signToken } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
 import { openWebSocket, type WebSocketClient } from "../harness/websocket.ts";
@@ -25,39 +25,8 @@ function enter(gateway: string, topic: string, user: string, query = ""): Promis
   return openWebSocket(fleet.ws(gateway), { topics: [topic], token: signToken({ sub: user }), query });
 }
 
-/** Who is there, as a client that watches works it out: the first list, then who joined and left. */
-class Watcher {
-  readonly users = new Set<string>();
-  count = 0;
-  frames = 0;
-
-  constructor(client: WebSocketClient) {
-    for (const frame of client.frames.all) this.take(frame);
-    client.frames.on((frame) => this.take(frame));
-  }
-
-  take(frame: Frame): void {
-    if (frame.type !== "presence") return;
-    this.frames += 1;
-    this.count = Number(frame["count"]);
-    if (Array.isArray(frame["subscribers"])) this.users.clear();
-    for (const list of ["subscribers", "joined"]) for (const user of usersIn(frame[list])) this.users.add(user);
-    for (const user of usersIn(frame["left"])) this.users.delete(user);
-  }
-
-  get seen(): string {
-    return `${this.count}: ${[...this.users].sort().join(",")}`;
-  }
-}
-
-function usersIn(list: unknown): string[] {
-  return Array.isArray(list) ? list.map((member: { user_id: string }) => member.user_id) : [];
-}
-
-async function listed(gateway: string, topic: string): Promise<string> {
-  const { json } = await call(fleet.http(gateway), "GET", `/api/v1/topics/${topic}/subscribers?limit=1000`);
-  const users = new Set(usersIn(json["subscribers"]));
-  return `${json["stale"] === true ? "stale " : ""}${String(json["count"])}: ${[...users].sort().join(",")}`;
+function listed(gateway: string, topic: string): Promise<string> {
+  return listedAt(fleet.http(gateway), topic);
 }
 
 test("many who come within a second are one frame", async () => {
