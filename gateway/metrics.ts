@@ -60,7 +60,7 @@ export class GatewayMetrics
     this.#delivery = durations(
       registry,
       "earshot_gateway_delivery_seconds",
-      "From a router's sequencing a message to the last subscriber here being given it: the two above together, with the same clocks.",
+      "From a router's sequencing a message to the last subscriber here being given it: link delivery and fan-out together, by the same two clocks.",
     );
     this.#registerCounts(registry);
   }

@@ -21,7 +21,6 @@ export interface RouterGauges {
   readonly subscriptions: () => number;
   readonly undrainedBytes: () => number;
   readonly hotTopics: () => number;
-  readonly epoch: () => number;
   readonly warm: () => boolean;
   readonly shards: () => Readonly<Record<"primary" | "standby", number>>;
   readonly pendingReceipts: () => number;
@@ -115,7 +114,6 @@ function registerState(registry: Registry, gauges: RouterGauges): void {
   gauge("interests", "Topic ids remembered, also those whose last subscriber just left.", gauges.interests);
   gauge("subscriptions", "Subscriptions of all gateways, as this router counts them.", gauges.subscriptions);
   gauge("hot_topics", "Topic ids at or above the hot threshold of which this router is primary.", gauges.hotTopics);
-  gauge("epoch", "Epoch of the shard map in force here.", gauges.epoch);
   const warm = "1 when this router knows the interest of every gateway and may answer that nobody listens, else 0.";
   gauge("warm", warm, () => (gauges.warm() ? 1 : 0));
   const shards = {

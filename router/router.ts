@@ -192,7 +192,6 @@ export class Router implements Component {
       subscriptions: () => this.#table.subscriptions,
       undrainedBytes: () => this.links.undrainedBytes,
       hotTopics: () => this.#hot.size,
-      epoch: () => this.#placement.map.epoch,
       warm: () => this.warmth.reasons().length === 0,
       shards: () => this.#placement.shards,
       pendingReceipts: () => this.#receipts.size,

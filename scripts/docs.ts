@@ -1,5 +1,6 @@
 // Owns: the generated pages: docs/config.md (settings and fixed limits) and docs/errors.md (codes, reasons, closes), from
-// the tables in the code. `npm run docs` writes them; test/contract/docs.test.ts checks that they are fresh.
+// the tables in the code; with docs/metrics.md, which needs running processes (metrics-page.ts). `npm run docs` writes them;
+// test/contract/docs.test.ts checks that they are fresh.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -85,7 +86,7 @@ function limitRows(): string[] {
   const source = readFileSync(join(ROOT, "core/domain/limits.ts"), "utf8");
   const values = limits as Readonly<Record<string, number>>;
   const rows: string[] = [];
-  for (const match of source.matchAll(/\/\*\* ([^]*?) \*\/\n((?:export const \w+ = .*\n)+)/g)) {
+  for (const match of source.matchAll(/\/\*\*\s+(?:\* )?((?:(?!\*\/)[^])*?)\s*\*\/\n((?:export const \w+ = .*\n)+)/g)) {
     const reason = (match[1] ?? "").replaceAll(/\n \* /g, " ");
     for (const [, name = ""] of (match[2] ?? "").matchAll(/export const (\w+)/g)) {
       rows.push(row([`\`${name}\``, (values[name] ?? 0).toLocaleString("en"), reason]));
@@ -169,4 +170,8 @@ function row(cells: readonly string[]): string {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   for (const [path, text] of Object.entries(pages())) writeFileSync(join(ROOT, path), text);
+  // Starts processes of every kind.
+  const { metricsPage, scrapeEveryKind } = await import("./metrics-page.ts");
+  writeFileSync(join(ROOT, "docs/metrics.md"), metricsPage(await scrapeEveryKind()));
+  process.exit(0);
 }

@@ -9,13 +9,13 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 export function createHttpMetrics(registry: Registry) {
   const requests = new Counter({
     name: "earshot_http_requests_total",
-    help: "HTTP requests answered, by route, method and status",
+    help: "HTTP requests answered, by route pattern, method and status.",
     labelNames: ["route", "method", "status"],
     registers: [registry],
   });
   const seconds = new Histogram({
     name: "earshot_http_request_seconds",
-    help: "Seconds from a request's headers to the end of its answer, streams aside",
+    help: "Seconds from a request's headers to the end of its answer, streams aside.",
     labelNames: ["route"],
     buckets: BUCKETS,
     registers: [registry],

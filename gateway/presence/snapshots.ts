@@ -77,6 +77,7 @@ export class Snapshots {
       labelNames: ["outcome"],
       registers,
     });
+    for (const outcome of ["fresh", "stale", "none"]) this.#outcomes.inc({ outcome }, 0);
     this.#freshLists = new FreshLists(options.clock, options.registry, (query) => this.#take(query));
     const help = `Bytes of member lists that are kept for when the store is gone, about; ${KEPT_BYTES_MAX} at most.`;
     readGauge(options.registry, "earshot_presence_kept_bytes", help, () => this.#keptBytes);

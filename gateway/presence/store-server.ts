@@ -6,7 +6,7 @@ import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import { type Clock, SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Handlers } from "#core/runtime/grpc.ts";
-import { Counter, Gauge, type Registry } from "#core/runtime/metrics.ts";
+import { Counter, type Registry, readCounter, readGauges } from "#core/runtime/metrics.ts";
 import {
   ApplyPresenceResponseSchema,
   ListMembersResponseSchema,
@@ -81,17 +81,13 @@ function createStoreMetrics(registry: Registry, store: MemoryStore) {
     help: "Users who were gone with their gateways.",
     registers,
   });
-  registry.registerMetric(
-    new Gauge({
-      name: "earshot_presence_store_size",
-      help: "What this store holds, by kind; refused: joins not taken because the store was full, since its start.",
-      labelNames: ["kind"],
-      registers: [],
-      collect() {
-        for (const [kind, size] of Object.entries(store.sizes)) this.set({ kind }, size);
-      },
-    }),
-  );
+  const size = { name: "earshot_presence_store_size", help: "What this store holds, by kind.", label: "kind" };
+  readGauges(registry, size, () => {
+    const { refused: _, ...sizes } = store.sizes;
+    return sizes;
+  });
+  const refused = "Joins not taken because this store was full.";
+  readCounter(registry, "earshot_presence_store_refused_total", refused, () => store.sizes.refused);
   return {
     applied: (count: number) => operations.inc(count),
     reaped: (count: number) => reaped.inc(count),

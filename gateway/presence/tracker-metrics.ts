@@ -1,6 +1,6 @@
 // Owns: what is measured of a gateway's presence.
 
-import { Counter, Gauge, Histogram, type Registry } from "#core/runtime/metrics.ts";
+import { Counter, Histogram, type Registry, readGauge } from "#core/runtime/metrics.ts";
 import type { PresenceOperation } from "./presence.ts";
 
 export interface TrackerMetrics {
@@ -12,37 +12,32 @@ interface TrackerSizes {
   readonly held: () => number;
   readonly pending: () => number;
   readonly outstanding: () => number;
+  readonly reachable: () => boolean;
 }
 
 export function createTrackerMetrics(registry: Registry, sizes: TrackerSizes): TrackerMetrics {
   const registers = [registry];
-  const gauge = (name: string, help: string, read: () => number): void => {
-    registry.registerMetric(
-      new Gauge({
-        name,
-        help,
-        registers: [],
-        collect() {
-          this.set(read());
-        },
-      }),
-    );
-  };
-  gauge("earshot_presence_held", "Subscriptions of this gateway that presence counts.", sizes.held);
-  gauge("earshot_presence_pending", "Joins and leaves that the store was not yet told of.", sizes.pending);
-  gauge("earshot_presence_changes_outstanding", "Changes on their way to routers.", sizes.outstanding);
+  const reachable = "1 while the store answers, else 0: then member lists are stale, and messages go on.";
+  readGauge(registry, "earshot_presence_store_reachable", reachable, () => (sizes.reachable() ? 1 : 0));
+  readGauge(registry, "earshot_presence_held", "Subscriptions of this gateway that presence counts.", sizes.held);
+  const pending = "Joins and leaves that the store was not yet told of.";
+  readGauge(registry, "earshot_presence_pending", pending, sizes.pending);
+  const outstanding = "Changes on their way to routers.";
+  readGauge(registry, "earshot_presence_changes_outstanding", outstanding, sizes.outstanding);
   const operations = new Counter({
     name: "earshot_presence_operations_total",
     help: "Joins and leaves that the store applied, by operation (resent: after it came back empty).",
     labelNames: ["operation"],
     registers,
   });
+  for (const operation of ["join", "leave", "resent"]) operations.inc({ operation }, 0);
   const batches = new Counter({
     name: "earshot_presence_batches_total",
     help: "Batches of joins and leaves, by outcome.",
     labelNames: ["outcome"],
     registers,
   });
+  for (const outcome of ["applied", "failed"]) batches.inc({ outcome }, 0);
   const seconds = new Histogram({
     name: "earshot_presence_apply_seconds",
     help: "Seconds that the store took for one batch.",

@@ -82,6 +82,7 @@ export class StoreTracker implements PresenceTracker {
       held: () => this.#ledger.held,
       pending: () => this.#ledger.pending,
       outstanding: () => this.#teller.outstanding,
+      reachable: () => this.#reached === true,
     });
     this.#snapshots = new Snapshots({
       store,

@@ -29,6 +29,7 @@ export interface FleetOptions {
   readonly envOf?: (name: string) => Readonly<Record<string, string>>;
 }
 
+export const TEST_PEER_SECRET = "a test's peer secret";
 export const TEST_SECRET = "a test's own secret, longer than 32 bytes";
 
 const DEMO_TOPIC = `
@@ -230,7 +231,7 @@ export class TestFleet {
     const slot = slotOf(role, name, {
       config,
       peersFolder: this.peersFolder,
-      peerSecret: "a test's peer secret",
+      peerSecret: TEST_PEER_SECRET,
       node: `node-of-${name}`,
     });
     return { ...slot, environment: { ...slot.environment, ...this.#envOf(name) } };
