@@ -54,16 +54,16 @@ describe.skipIf(!HAS_REDIS)("presence in Redis", () => {
 
   /** Publishes numbers until it is stopped; then tells how many were not heard of those that were accepted. */
   function speak(topic: string, ear: WebSocketClient) {
-    let stopped = false;
+    const ending = new AbortController();
     let told = 0;
     const loop = (async () => {
-      for (let number = 0; !stopped; number++) {
+      for (let number = 0; !ending.signal.aborted; number++) {
         const { json } = await publish(fleet.http(number % 2 === 0 ? "gateway-0" : "gateway-1"), topic, number);
         if (Number(json["delivered_to"]) > 0) told += 1;
       }
     })();
     return async () => {
-      stopped = true;
+      ending.abort();
       await loop;
       await until(() => ear.frames.of("message").length >= told, `${told} messages are heard`);
       return { told, heard: ear.frames.of("message").length };
