@@ -14,6 +14,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { call } from "../test/harness/http.ts";
 import { TEST_SECRET } from "../test/harness/fleet.ts";
+import { metricIn, metricsAt } from "../test/harness/metrics.ts";
 import { type Standalone, startStandalone } from "../test/harness/standalone.ts";
 import { until } from "../test/harness/until.ts";
 import { Crowd } from "./crowd.ts";
@@ -182,12 +183,11 @@ function report(watched: readonly Watched[]): void {
   }
 }
 
-/** Sum of a metric's series over the processes of a role. */
+/** Sum of a metric over the processes of a role. */
 async function total(standalone: Standalone, role: string, metric: string): Promise<number> {
   const peers = standalone.peers().filter((peer) => peer.role === role);
-  const texts = await Promise.all(peers.map(async ({ probes }) => (await fetch(`http://${probes}/metrics`)).text()));
-  const values = texts.flatMap((text) => [...text.matchAll(new RegExp(`^${metric}(?:\\{[^}]*\\})? (\\S+)$`, "gm"))]);
-  return values.reduce((sum, match) => sum + Number(match[1]), 0);
+  const texts = await Promise.all(peers.map(({ probes }) => metricsAt(probes)));
+  return texts.reduce((sum, text) => sum + metricIn(text, metric), 0);
 }
 
 const LEFT_OVER = [

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { openGrpc } from "../harness/grpc-ears.ts";
 import { call, publish } from "../harness/http.ts";
+import { metricIn } from "../harness/metrics.ts";
 import { nodeOptionsWith, withEnvironment } from "../harness/preload.ts";
 import { openSse } from "../harness/sse.ts";
 import { signToken } from "../harness/token.ts";
@@ -66,7 +67,7 @@ afterAll(async () => {
 async function epochs(): Promise<readonly number[]> {
   const routers = fleet.names("router").filter((name) => fleet.isRunning(name));
   const texts = await Promise.all(routers.map((name) => fleet.metrics(name)));
-  return texts.map((text) => Number(/^earshot_router_epoch\S* (\d+)$/m.exec(text)?.[1]));
+  return texts.map((text) => metricIn(text, "earshot_sync_epoch"));
 }
 
 test("an hour ahead ends the tokens of open connections, by every door, and nobody else's", async () => {
