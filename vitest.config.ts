@@ -24,7 +24,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "processes",
-          include: ["test/integration/**/*.test.ts"],
+          include: ["test/integration/**/*.test.ts", "test/browser/**/*.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: 1,

@@ -25,5 +25,5 @@ export function millisecondsText(ms: number): string {
 }
 
 export function secondsText(ms: number): string {
-  return `${(ms / 1_000).toFixed(1)} s`;
+  return `${(ms / 1_000).toFixed(1)}\u00a0s`;
 }

@@ -82,11 +82,14 @@ export class Failover {
   }
 }
 
+/** Between a number and what it counts: they stay in one line. */
+const NBSP = "\u00a0";
+
 /** Earshot never repeats what may have been heard: it tells the speaker (`publish_unknown`), who knows whether to. */
 function lostText({ lost, told }: { readonly lost: number; readonly told: number }): string {
-  if (lost === 0) return "0 lost";
+  if (lost === 0) return `0${NBSP}lost`;
   const known = Math.min(lost, told);
-  return `${lost} lost (${known === lost ? "" : `${known} of them `}told to the speaker)`;
+  return `${lost}${NBSP}lost (${known === lost ? "" : `${known} of them `}told to the speaker)`;
 }
 
 /** What is known so far, in words. */
@@ -95,8 +98,12 @@ export function reportOf(state: FailoverState): string {
     case "silent":
       return "No message since";
     case "counting":
-      return `Next message after ${Math.round(state.nextAfterMs)} ms · counting what was lost…`;
+      return `${nextText(state)} · counting what was lost…`;
     case "over":
-      return `Next message after ${Math.round(state.nextAfterMs)} ms · ${lostText(state)} · ${state.doubled} doubled`;
+      return `${nextText(state)} · ${lostText(state)} · ${state.doubled}${NBSP}doubled`;
   }
+}
+
+function nextText({ nextAfterMs }: { readonly nextAfterMs: number }): string {
+  return `Next message after ${Math.round(nextAfterMs)}${NBSP}ms`;
 }
