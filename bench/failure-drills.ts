@@ -1,7 +1,7 @@
 // Owns: the events of the failures bench: what is done, from when on deliveries are timed, and how everything gets whole
 // again. Elsewhere: the flow of messages (test/harness/drill.ts), repeating and printing (failures.ts).
 
-import type { Drill } from "../test/harness/drill.ts";
+import { type Drill, restart } from "../test/harness/drill.ts";
 import { until } from "../test/harness/until.ts";
 
 /** A row of the table: what it counts. */
@@ -34,7 +34,7 @@ async function routerGone(drill: Drill, signal: NodeJS.Signals): Promise<readonl
   drill.fleet.kill(victim, signal);
   await drill.fleet.ended(victim);
   await drill.flows(SETTLED);
-  await drill.restart(victim);
+  await restart(drill.fleet, victim);
   await drill.isMapped(victim);
   return [atMs];
 }
@@ -55,7 +55,7 @@ async function gatewayGone(drill: Drill, signal: NodeJS.Signals): Promise<readon
   drill.fleet.kill("gateway-0", signal);
   await drill.fleet.ended("gateway-0");
   await drill.flows(SETTLED);
-  await drill.restart("gateway-0");
+  await restart(drill.fleet, "gateway-0");
   return [atMs];
 }
 
@@ -71,7 +71,7 @@ async function operatorGone(drill: Drill): Promise<readonly number[]> {
   fleet.kill(victim);
   await fleet.ended(victim);
   await until(() => performance.now() >= endsAtMs, "the minute is over", 2 * OPERATOR_GONE_MS);
-  await drill.restart("operator-0");
+  await restart(fleet, "operator-0");
   await fleet.start(victim);
   await drill.isMapped(victim);
   await drill.flows(SETTLED);

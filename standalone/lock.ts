@@ -22,14 +22,14 @@ export interface Lock {
   release(): void;
 }
 
-/** Takes the lock. Throws CannotStart when another supervisor holds it. */
+/** Takes the lock. Throws CannotStart when another supervisor holds it, what the file system says when it takes none. */
 export function takeLock(stateFolder: string): Lock {
   const path = join(stateFolder, "lock");
   const own = holderOf(process.pid);
   let text = JSON.stringify(own);
   const fresh = `${path}.${process.pid}`;
-  writeFileSync(fresh, text, { mode: 0o600 });
   try {
+    writeFileSync(fresh, text, { mode: 0o600 });
     const tookOver = claim(path, fresh, stateFolder);
     return {
       tookOver,

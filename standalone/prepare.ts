@@ -44,6 +44,18 @@ export async function prepare(sources: ConfigSources): Promise<Prepared> {
   refuseOpenHost(asked);
   requireFolder(asked.topics);
   makeStateFolder(asked.state);
+  try {
+    return await prepareState(asked, portSharing);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new CannotStart(
+      `the state folder ${asked.state} (--state, EARSHOT_STATE) cannot be written: ${messageOf(error)}`,
+    );
+  }
+}
+
+/** What is made in the state folder, by whoever holds its lock, and the ports. */
+async function prepareState(asked: Config, portSharing: PortSharing): Promise<Prepared> {
   const lock = takeLock(asked.state);
   try {
     const peersFolder = join(asked.state, "run");
@@ -67,6 +79,11 @@ export async function prepare(sources: ConfigSources): Promise<Prepared> {
     lock.release();
     throw error;
   }
+}
+
+/** What a call of the system threw, with its own words; a full disk, as a rule. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error;
 }
 
 function readSettings(sources: ConfigSources): Config {

@@ -65,13 +65,19 @@ function peersFolder(setting: string): string {
   return match[1];
 }
 
-/** Writes this process's endpoint file; closing removes it, unless a successor of the same name wrote its own. */
+/** Writes this process's endpoint file, or throws ConfigError with nothing left behind; closing removes it, unless a successor of the same name wrote its own. */
 export function announcePeer(setting: string, endpoint: PeerEndpoint): Promise<Component> {
   const folder = openFolder(setting);
   const path = join(folder, `${endpoint.name}.json`);
   const draft = join(folder, `.${endpoint.name}.${randomBytes(6).toString("hex")}.tmp`);
-  writeFileSync(draft, JSON.stringify(endpoint));
-  renameSync(draft, path);
+  try {
+    writeFileSync(draft, JSON.stringify(endpoint));
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    const cause = messageOf(error);
+    throw new ConfigError(`the peers folder ${folder} (--peers, EARSHOT_PEERS) cannot be written: ${cause}`);
+  }
   return Promise.resolve({
     close: () => {
       if (readEndpoint(path)?.incarnation === endpoint.incarnation) rmSync(path, { force: true });

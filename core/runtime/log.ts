@@ -1,12 +1,17 @@
 // Owns: pino, and what a log line looks like: one constant sentence an event, everything that varies in fields, never a
 // token or a payload. Lines go to standard output as JSON (the supervisor's, whose terminal is its user's, to a file).
+// Elsewhere: what becomes of a line that cannot be written (log-output.ts).
 
-import { destination, type Logger, type LoggerOptions, pino, stdTimeFunctions } from "pino";
+import { openSync } from "node:fs";
+import { type Logger, type LoggerOptions, pino, stdTimeFunctions } from "pino";
+import { LogOutput } from "./log-output.ts";
 
 export type Log = Logger;
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
+
+const STANDARD_OUTPUT = 1;
 
 /**
  * Makes the root log of a process. `fields` stand on every line (role, name, incarnation); `file`, where given, is
@@ -24,5 +29,5 @@ export function createLog(level: LogLevel, fields: Record<string, string>, file?
         error instanceof Error ? { name: error.name, message: error.message, stack: error.stack } : String(error),
     },
   };
-  return file === undefined ? pino(options) : pino(options, destination({ dest: file, append: true, sync: true }));
+  return pino(options, new LogOutput(file === undefined ? STANDARD_OUTPUT : openSync(file, "a"), fields));
 }

@@ -69,7 +69,11 @@ export class FileShardMapStore implements ShardMapStore {
     if (stored?.epoch !== expected) {
       throw new ShardMapConflict(`epoch ${stored?.epoch ?? "none"} is stored, not ${expected ?? "none"}`);
     }
-    await writeAtomically(this.#path, `${JSON.stringify(formatShardMap(next))}\n`);
+    try {
+      await writeAtomically(this.#path, `${JSON.stringify(formatShardMap(next))}\n`);
+    } catch (error) {
+      throw new Error(`${this.#path} cannot be written: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   async #setAside(cause: string): Promise<undefined> {

@@ -37,6 +37,8 @@ export class HttpTopics {
   readonly #folder: string;
   readonly #options: HttpTopicsOptions;
   readonly #topics = new Map<string, HttpTopic>();
+  /** The last try to store something failed: that was said, and is not said again. */
+  #failing = false;
 
   constructor(options: HttpTopicsOptions) {
     this.#folder = join(options.folder, "http-topics");
@@ -100,10 +102,17 @@ export class HttpTopics {
   }
 
   async #store(work: () => Promise<void>): Promise<void> {
+    const { log, tell } = this.#options;
     try {
       await work();
+      if (this.#failing) log.info({ folder: this.#folder }, "topics made over HTTP can be stored again");
+      this.#failing = false;
     } catch (error) {
-      this.#options.log.error({ error }, "topic made over HTTP cannot be stored");
+      if (!this.#failing) {
+        log.error({ folder: this.#folder, error }, "topic made over HTTP cannot be stored");
+        tell(`${this.#folder} cannot be written (${messageOf(error)}); Topics cannot be made or changed over HTTP`);
+      }
+      this.#failing = true;
       const message = `the Topic cannot be stored (${messageOf(error)}); nothing was changed`;
       throw new EarshotError("control_plane_unavailable", message, { cause: error });
     }

@@ -2,8 +2,10 @@
 // WebSocket, SSE and gRPC at every gateway; and the figures of what an event did to them. Used by the tests of failures
 // and by the bench that repeats them. Elsewhere: the processes (fleet.ts), the event.
 
+import type { PeerEndpoint } from "#core/fleet/peers.ts";
 import { EAR_KINDS, FollowingEar } from "./following-ear.ts";
 import type { TestFleet } from "./fleet.ts";
+import type { Gateways } from "./gateway-choice.ts";
 import { type Door, type Heard, MessageCounter, type Told } from "./message-counter.ts";
 import { allDoors } from "./publish-doors.ts";
 import { signToken } from "./token.ts";
@@ -40,8 +42,16 @@ export interface Figures {
   readonly told: Told;
 }
 
-export class Drill {
-  readonly fleet: TestFleet;
+/** The processes of a drill: a fleet of the harness, or an installation under its supervisor. */
+export interface DrilledFleet extends Gateways {
+  names(role: PeerEndpoint["role"]): readonly string[];
+  http(gateway?: string): string;
+  isRunning(name: string): boolean;
+  peer(name: string): PeerEndpoint;
+}
+
+export class Drill<F extends DrilledFleet = TestFleet> {
+  readonly fleet: F;
   readonly topicId: string;
   readonly counter = new MessageCounter();
   readonly #options: DrillOptions;
@@ -49,14 +59,14 @@ export class Drill {
   #doors: readonly Door[] = [];
   #stopped: Promise<void> | undefined;
 
-  private constructor(fleet: TestFleet, options: DrillOptions) {
+  private constructor(fleet: F, options: DrillOptions) {
     this.fleet = fleet;
     this.#options = options;
     this.topicId = options.topicId ?? DRILL_TOPIC;
   }
 
   /** Opens all ears and doors; resolves when messages are in the flow at every ear. */
-  static async start(fleet: TestFleet, options: DrillOptions = {}): Promise<Drill> {
+  static async start<F extends DrilledFleet>(fleet: F, options: DrillOptions = {}): Promise<Drill<F>> {
     const drill = new Drill(fleet, options);
     await drill.#start();
     return drill;
@@ -99,7 +109,7 @@ export class Drill {
     return name;
   }
 
-  /** Resolves when the map has a router that runs in the topic's list, with a second one beside it. */
+  /** Resolves when a router that runs is in the topic's list, with a second one beside it. */
   async isMapped(router: string): Promise<void> {
     const { incarnation } = this.fleet.peer(router);
     const isThere = async (): Promise<boolean> => {
@@ -107,12 +117,6 @@ export class Drill {
       return routers.length > 1 && routers.includes(incarnation);
     };
     await until(isThere, `${router} is in the list of the topic`, PATIENCE_MS);
-  }
-
-  /** Starts a process again, which has ended. */
-  async restart(name: string): Promise<void> {
-    await this.fleet.ended(name);
-    await this.fleet.start(name);
   }
 
   /** Ends the flow; resolves when every answer is there. The ears stay open. */
@@ -172,6 +176,12 @@ export class Drill {
 /** Whether a door or an ear began at a gateway; undefined: at any. */
 function isAt(name: string, gateway: string | undefined): boolean {
   return gateway === undefined || name.endsWith(` at ${gateway}`);
+}
+
+/** Waits until a process has ended, and starts it again; resolves when it is ready. */
+export async function restart(fleet: TestFleet, name: string): Promise<void> {
+  await fleet.ended(name);
+  await fleet.start(name);
 }
 
 /** Figures of one event, as a reader of the test's output wants them. */

@@ -15,6 +15,8 @@ export interface StandaloneOptions {
   /** EARSHOT_* variables; ports are 0 and the state folder is a fresh one unless given. */
   readonly env?: Readonly<Record<string, string>>;
   readonly argv?: readonly string[];
+  /** A command that runs it, in a mount namespace of its own: its state folder is looked at as it sees it. */
+  readonly through?: readonly string[];
 }
 
 /** Starts it without waiting for anything. */
@@ -43,18 +45,21 @@ export class Standalone {
 
   constructor(options: StandaloneOptions) {
     const foreign = Object.entries(process.env).filter(([name]) => !name.startsWith("EARSHOT_"));
-    this.stateFolder = options.env?.["EARSHOT_STATE"] ?? join(this.folder, "state");
-    this.child = spawn(process.execPath, [MAIN, ...(options.argv ?? [])], {
+    const { through = [] } = options;
+    const state = options.env?.["EARSHOT_STATE"] ?? join(this.folder, "state");
+    const [program = "", ...args] = [...through, process.execPath, MAIN, ...(options.argv ?? [])];
+    this.child = spawn(program, args, {
       cwd: REPOSITORY,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         ...Object.fromEntries(foreign),
         EARSHOT_PORT: "0",
         EARSHOT_GRPC_PORT: "0",
-        EARSHOT_STATE: this.stateFolder,
+        EARSHOT_STATE: state,
         ...options.env,
       },
     });
+    this.stateFolder = through.length === 0 ? state : `/proc/${this.child.pid}/root${state}`;
     this.child.stdout?.on("data", (chunk: Buffer) => {
       this.stdout += chunk.toString();
     });

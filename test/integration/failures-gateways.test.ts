@@ -2,7 +2,7 @@
 // gateways. Their clients do as docs/protocol.md says: they come back elsewhere, or move when they are told.
 
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Drill, tellFigures } from "../harness/drill.ts";
+import { Drill, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 
 const SETTLED = 200;
@@ -50,7 +50,7 @@ test("a gateway that is asked to stop: clients that move as told lose nothing, a
 test("a gateway that was killed and is started again serves as before", async () => {
   fleet.kill("gateway-0");
   await drill.flows(SETTLED);
-  await drill.restart("gateway-0");
+  await restart(fleet, "gateway-0");
   await drill.close();
   drill = await Drill.start(fleet);
   await drill.stop();

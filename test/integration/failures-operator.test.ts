@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { GrpcClient } from "#core/runtime/grpc.ts";
-import { Drill, DRILL_TOPIC, tellFigures } from "../harness/drill.ts";
+import { Drill, DRILL_TOPIC, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { grpcPublish, openGrpc } from "../harness/grpc-ears.ts";
 import { type Answer, call } from "../harness/http.ts";
@@ -113,7 +113,7 @@ test("the operator killed and absent: messages go on, through a router's death t
 test("the operator killed and started again while nothing else happens: nobody notices", async () => {
   fleet.kill("operator-0");
   await drill.flows(SETTLED);
-  await drill.restart("operator-0");
+  await restart(fleet, "operator-0");
   await until(async () => (await make("later")).status === 201, "a Topic can be made again");
   await drill.flows(SETTLED);
   await drill.stop();

@@ -4,7 +4,7 @@
 // (failures-disk), the supervisor (failures-supervisor).
 
 import { afterEach, expect, test } from "vitest";
-import { Drill, tellFigures } from "../harness/drill.ts";
+import { Drill, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import type { Heard } from "../harness/message-counter.ts";
 
@@ -117,7 +117,7 @@ test("both routers killed one after the other: who was started again takes part,
   const first = drill.primary();
   fleet.kill(first);
   await drill.flows(SETTLED);
-  await drill.restart(first);
+  await restart(fleet, first);
   const second = drill.primary();
   expect(second).not.toBe(first);
   await drill.isMapped(first);
