@@ -10,7 +10,7 @@ import { Placer } from "#core/fleet/placer.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import type { Lifecycle } from "#core/runtime/lifecycle.ts";
-import { askParentToKill, hasParent, tellParent } from "#core/runtime/parent.ts";
+import { askParentForSlots, askParentToKill, hasParent, tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -115,7 +115,7 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
     registry,
     incarnation: self.incarnation,
     // A folder of peers is one machine: standalone mode.
-    ...(config.peers.startsWith("folder:") ? { peers, ...killerOf(config) } : {}),
+    ...(config.peers.startsWith("folder:") ? { peers, slots: askParentForSlots, ...killerOf(config) } : {}),
     sseRoutes: gateway.sseRoutes,
     draining: () => lifecycle.stopping,
   });

@@ -6,7 +6,15 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { Backoff } from "#core/runtime/backoff.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
-import type { DoorName, KillOutcome, RouterKillAnswer, ToParent } from "#core/runtime/parent.ts";
+import type {
+  DoorName,
+  KillOutcome,
+  RouterKillAnswer,
+  SlotReport,
+  SlotsAnswer,
+  SlotState,
+  ToParent,
+} from "#core/runtime/parent.ts";
 import type { Slot } from "./slots.ts";
 
 /** Milliseconds before the first restart: well within the second that users are promised. */
@@ -39,10 +47,20 @@ export interface ChildEvents {
   cannotStart(child: Child, text: string): void;
   /** It asks for a router to be killed. */
   killRouter(pid: number): KillOutcome;
+  /** It asks how all of them do. */
+  slots(): readonly SlotReport[];
   ended(child: Child, end: ChildEnd): void;
 }
 
 export type SpawnProcess = (slot: Slot) => ChildProcess;
+
+const STATE_WORDS: Readonly<Record<ChildState["kind"], SlotState>> = {
+  starting: "starting",
+  ready: "ready",
+  draining: "draining",
+  waiting: "restarting",
+  closed: "ended",
+};
 
 export class Child implements Component {
   readonly slot: Slot;
@@ -51,6 +69,9 @@ export class Child implements Component {
   readonly #backoff = new Backoff({ firstMs: RESTART_FIRST_MS, maxMs: RESTART_MAX_MS });
   #state: ChildState = { kind: "waiting" };
   #wasReady = false;
+  #starts = 0;
+  #startedAtMs: number | undefined;
+  #lastEnd: SlotReport["lastEnd"];
   #closing = false;
   #restart: NodeJS.Timeout | undefined;
 
@@ -68,9 +89,23 @@ export class Child implements Component {
     return "process" in this.#state ? this.#state.process : undefined;
   }
 
+  report(): SlotReport {
+    return {
+      name: this.slot.name,
+      role: this.slot.role,
+      state: STATE_WORDS[this.#state.kind],
+      pid: this.process?.pid,
+      startedAtMs: this.#startedAtMs,
+      restarts: Math.max(0, this.#starts - 1),
+      lastEnd: this.#lastEnd,
+    };
+  }
+
   start(): void {
     if (this.#closing || this.#state.kind !== "waiting") return;
     const startedMs = performance.now();
+    this.#starts += 1;
+    this.#startedAtMs = Date.now();
     const started = this.#spawn(this.slot);
     this.#state = { kind: "starting", process: started };
     started.on("message", (message) => this.#onMessage(started, message as ToParent));
@@ -132,12 +167,18 @@ export class Child implements Component {
         child.send(answer, () => {});
         return;
       }
+      case "askSlots": {
+        const answer: SlotsAnswer = { type: "slotsAnswer", id: message.id, slots: this.#events.slots() };
+        child.send(answer, () => {});
+        return;
+      }
     }
   }
 
   #onEnd(code: number | null, signal: NodeJS.Signals | null, aliveMs: number): void {
     const wasReady = this.#wasReady;
     this.#wasReady = false;
+    this.#lastEnd = { code, signal, atMs: Date.now() };
     this.#state = this.#closing ? { kind: "closed" } : { kind: "waiting" };
     if (aliveMs >= ALIVE_MS) this.#backoff.reset();
     const restartInMs = this.#closing ? undefined : this.#backoff.next();

@@ -6,7 +6,7 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { KillOutcome } from "#core/runtime/parent.ts";
+import type { KillOutcome, SlotReport } from "#core/runtime/parent.ts";
 import { type PeerDirectory, watchPeers } from "#core/fleet/peers.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { createLog, type Log } from "#core/runtime/log.ts";
@@ -122,6 +122,10 @@ export class Supervisor implements Component, ChildEvents {
     const outcome = this.#routerKiller.kill(pid);
     this.#log.warn({ pid, outcome }, "a router was to be killed");
     return outcome;
+  }
+
+  slots(): readonly SlotReport[] {
+    return this.#children.map((child) => child.report());
   }
 
   ended(child: Child, end: ChildEnd): void {

@@ -1,7 +1,7 @@
 // Owns: the channel between a process of standalone mode and the one that started it. A process tells when it is ready
 // and what its user should read; the parent hands it connections where the platform cannot share a port. A process
 // whose parent is gone ends: no orphans. Without a parent (a pod) every call here does nothing.
-// A gateway may also ask its parent to kill a router, for the page's "Kill a router" button.
+// A gateway may also ask its parent: to kill a router, for the page's "Kill a router" button, and how its processes do.
 
 import type { Socket } from "node:net";
 
@@ -17,7 +17,32 @@ export type ToParent =
   /** It cannot start, for a reason that the user must mend: one sentence. It exits right after. */
   | { readonly type: "cannotStart"; readonly text: string }
   /** It asks for a router to be killed; `id` comes back with the answer. */
-  | { readonly type: "killRouter"; readonly id: number; readonly pid: number };
+  | { readonly type: "killRouter"; readonly id: number; readonly pid: number }
+  /** It asks how the processes of this machine do; `id` comes back with the answer. */
+  | { readonly type: "askSlots"; readonly id: number };
+
+/** `restarting`: its process has ended and is started again; `ended`: it is not started any more. */
+export type SlotState = "starting" | "ready" | "draining" | "restarting" | "ended";
+
+/** How the place of one process does, as whoever starts processes there sees it. Times are milliseconds since the epoch. */
+export interface SlotReport {
+  readonly name: string;
+  readonly role: string;
+  readonly state: SlotState;
+  /** Undefined while there is none. */
+  readonly pid: number | undefined;
+  /** Of its present or last process. */
+  readonly startedAtMs: number | undefined;
+  /** Times that a process ended and another was started in its place. */
+  readonly restarts: number;
+  readonly lastEnd: { readonly code: number | null; readonly signal: string | null; readonly atMs: number } | undefined;
+}
+
+export interface SlotsAnswer {
+  readonly type: "slotsAnswer";
+  readonly id: number;
+  readonly slots: readonly SlotReport[];
+}
 
 /** A connection that the parent accepted; the socket comes as the message's handle. */
 export interface HandedConnection {
@@ -35,7 +60,7 @@ export interface RouterKillAnswer {
 }
 
 /** Milliseconds for the parent's answer: it has nothing to wait for. */
-const KILL_ANSWER_MS = 2_000;
+const ANSWER_MS = 2_000;
 
 export function hasParent(): boolean {
   return process.connected;
@@ -52,24 +77,40 @@ export function onHandedConnection(accept: (door: DoorName, socket: Socket) => v
   });
 }
 
-let killsAsked = 0;
+let asked = 0;
 
 /** Asks the parent to kill the router whose process this is. */
-export function askParentToKill(pid: number): Promise<KillOutcome> {
-  killsAsked += 1;
-  const id = killsAsked;
+export async function askParentToKill(pid: number): Promise<KillOutcome> {
+  const answer = await ask<RouterKillAnswer>("routerKillAnswer", (id) => ({ type: "killRouter", id, pid }));
+  return answer?.outcome ?? "no_answer";
+}
+
+/** How the processes of this machine do; undefined where nobody answers. */
+export async function askParentForSlots(): Promise<readonly SlotReport[] | undefined> {
+  const answer = await ask<SlotsAnswer>("slotsAnswer", (id) => ({ type: "askSlots", id }));
+  return answer?.slots;
+}
+
+/** Resolves with the parent's answer, or undefined when none came in time or there is no parent. */
+function ask<Answer extends { readonly type: string; readonly id: number }>(
+  type: Answer["type"],
+  messageOf: (id: number) => ToParent,
+): Promise<Answer | undefined> {
+  if (!process.connected) return Promise.resolve(undefined);
+  asked += 1;
+  const id = asked;
   return new Promise((resolve) => {
-    const done = (outcome: KillOutcome): void => {
+    const done = (answer: Answer | undefined): void => {
       clearTimeout(timeout);
       process.off("message", hear);
-      resolve(outcome);
+      resolve(answer);
     };
-    const hear = (message: RouterKillAnswer): void => {
-      if (message.type === "routerKillAnswer" && message.id === id) done(message.outcome);
+    const hear = (message: Answer): void => {
+      if (message.type === type && message.id === id) done(message);
     };
-    const timeout = setTimeout(() => done("no_answer"), KILL_ANSWER_MS);
+    const timeout = setTimeout(() => done(undefined), ANSWER_MS);
     process.on("message", hear);
-    tellParent({ type: "killRouter", id, pid });
+    tellParent(messageOf(id));
   });
 }
 

@@ -2,14 +2,13 @@
 // collection, under the names that dashboards know), which build this is, and its event loop: how busy it is and how late
 // it is for what is due. Called once, by process.ts.
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import { collectDefaultMetrics } from "prom-client";
 import type { Clock, Timer } from "./clock.ts";
 import { durations } from "./durations.ts";
 import type { Component } from "./lifecycle.ts";
 import { Gauge, Histogram, type Registry, readCounter, readGauge } from "./metrics.ts";
+import { VERSION } from "./version.ts";
 
 /** Milliseconds between looks how late the event loop is: whatever stalls it for longer is seen, at 50 wake-ups a second. */
 const LOOK_MS = 20;
@@ -47,14 +46,12 @@ export function measureProcess(registry: Registry, clock: Clock): Component {
 }
 
 function tellBuild(registry: Registry): void {
-  const text = readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8");
-  const { version } = JSON.parse(text) as { version: string };
   new Gauge({
     name: "earshot_build_info",
     help: "Which Earshot this is, and which Node.js runs it; always 1.",
     labelNames: ["version", "node"],
     registers: [registry],
-  }).set({ version, node: process.version }, 1);
+  }).set({ version: VERSION, node: process.version }, 1);
 }
 
 function measureEventLoop(registry: Registry, clock: Clock): Timer {

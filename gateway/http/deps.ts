@@ -7,6 +7,7 @@ import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { PublishOrder, PublishResult } from "#core/fleet/publish-order.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import type { SlotReport } from "#core/runtime/parent.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
 import type { Killer } from "./page/kill-route.ts";
@@ -33,6 +34,8 @@ export interface HttpDeps {
   readonly sseRoutes: FastifyPluginAsync;
   /** Standalone mode: who else runs on this machine, for `/api/v1/status`. Absent elsewhere, and so is that route. */
   readonly peers?: Pick<PeerDirectory, "list">;
+  /** How the places of those processes do, as their supervisor sees it; undefined where there is none. */
+  readonly slots?: () => Promise<readonly SlotReport[] | undefined>;
   /** Where a supervisor is: kills routers for the page. Absent elsewhere, and so is that route. */
   readonly killer?: Killer;
   /** Whether this gateway is going away: answers then ask the client to open its next connection elsewhere. */

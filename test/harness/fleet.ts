@@ -263,7 +263,12 @@ export class TestFleet {
       case "cannotStart":
         running.cannotStart = message.text;
         return;
+      case "askSlots":
+        // There is no supervisor here.
+        running.child.send({ type: "slotsAnswer", id: message.id, slots: [] });
+        return;
       case "draining":
+      case "killRouter":
         return;
     }
   }

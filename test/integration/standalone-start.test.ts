@@ -114,6 +114,30 @@ test("every killed process is there again, and the rest runs on", async () => {
   await client.close();
 });
 
+test("status tells of every process how it does, how often it was started again, and how it ended last", async () => {
+  const statusOf = async (name: string): Promise<Record<string, unknown>> => {
+    const { json } = await call(standalone.http, "GET", "/api/v1/status");
+    const all = [...(json["processes"] as { name: string }[]), ...(json["missing"] as { name: string }[])];
+    return all.find((one) => one.name === name) ?? {};
+  };
+  const { pid, restarts } = (await statusOf("router-1")) as { pid: number; restarts: number };
+  process.kill(pid, "SIGKILL");
+  await until(async () => (await statusOf("router-1"))["pid"] === null, "its place has no process");
+  expect(await statusOf("router-1")).toMatchObject({
+    role: "router",
+    state: "restarting",
+    last_end: { signal: "SIGKILL" },
+  });
+  await until(async () => (await statusOf("router-1"))["state"] === "ready", "it is there again", 30_000);
+  expect(await statusOf("router-1")).toMatchObject({
+    restarts: restarts + 1,
+    last_end: { code: null, signal: "SIGKILL" },
+  });
+  const { json } = await call(standalone.http, "GET", "/api/v1/status");
+  expect(json).toMatchObject({ operator_connected: true, topics: 1, missing: [] });
+  expect(json["epoch"]).toBeGreaterThan(1_700_000_000);
+});
+
 describe("what is wrong is one sentence that names the setting, and an exit code", () => {
   test.each([
     [{ EARSHOT_PORT: "99999" }, 2, "EARSHOT_PORT must be a whole number from 0 to 65535"],

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EarshotError } from "#core/runtime/errors.ts";
+import type { SlotReport } from "#core/runtime/parent.ts";
 import type { PresenceEntry } from "../../gateway/presence/presence.ts";
 import { DELIVERED, type Door, openDoor, topicOf } from "../harness/http-door.ts";
 
@@ -181,10 +182,39 @@ test("standalone mode lists its processes; where anonymous access is off, to tho
   await door.close();
   door = await openDoor({ peers, config: { allowedOrigins: ["*"], trustedProxies: [], anonymous: false } });
   expect((await ask("GET", "/api/v1/status")).statusCode).toBe(401);
-  expect((await ask("GET", "/api/v1/status", "alice")).json()).toEqual({
+  const unseen = { state: null, started_at: null, restarts: null, last_end: null };
+  expect((await ask("GET", "/api/v1/status", "alice")).json()).toMatchObject({
+    operator_connected: true,
     processes: [
-      { role: "operator", name: "operator-0", pid: 41, metrics: "http://127.0.0.1:9001/metrics" },
-      { role: "gateway", name: "gateway-1", pid: 42, metrics: "http://127.0.0.1:9002/metrics" },
+      { role: "operator", name: "operator-0", pid: 41, metrics: "http://127.0.0.1:9001/metrics", ...unseen },
+      { role: "gateway", name: "gateway-1", pid: 42, metrics: "http://127.0.0.1:9002/metrics", ...unseen },
+    ],
+    missing: [],
+  });
+});
+
+test("status tells how each place does, and which has no process that takes part", async () => {
+  const peer = { incarnation: "i", grpc: "127.0.0.1:1", probes: "127.0.0.1:9001", node: "", zone: "" };
+  const peers = {
+    list: (role: string) =>
+      role === "router" ? [{ ...peer, role: "router" as const, name: "router-0", pid: 41 }] : [],
+  };
+  const place = { role: "router", restarts: 0, startedAtMs: 1_000, lastEnd: undefined };
+  const lastEnd = { code: null, signal: "SIGKILL", atMs: 2_000 };
+  const slots = async (): Promise<readonly SlotReport[]> => [
+    { ...place, name: "router-0", state: "ready", pid: 41 },
+    { ...place, name: "router-1", state: "restarting", pid: undefined, restarts: 3, lastEnd },
+    { ...place, name: "router-2", state: "starting", pid: 43 },
+  ];
+  await door.close();
+  door = await openDoor({ peers, slots });
+  const started_at = "1970-01-01T00:00:01.000Z";
+  const last_end = { code: null, signal: "SIGKILL", at: "1970-01-01T00:00:02.000Z" };
+  expect((await ask("GET", "/api/v1/status", "alice")).json()).toMatchObject({
+    processes: [{ name: "router-0", incarnation: "i", state: "ready", started_at, restarts: 0, last_end: null }],
+    missing: [
+      { name: "router-1", pid: null, state: "restarting", restarts: 3, last_end },
+      { name: "router-2", pid: 43, state: "starting", restarts: 0, last_end: null },
     ],
   });
 });

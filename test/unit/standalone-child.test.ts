@@ -23,6 +23,9 @@ class Recorder implements ChildEvents {
     this.said.push(`kill ${pid}`);
     return "killed" as const;
   }
+  slots() {
+    return children.map((child) => child.report());
+  }
   ended(_child: Child, end: ChildEnd): void {
     this.ends.push(end);
   }

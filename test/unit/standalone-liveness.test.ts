@@ -32,6 +32,7 @@ function start(status: number): { child: Child; ends: ChildEnd[]; liveness: Live
     notice: () => {},
     cannotStart: () => {},
     killRouter: () => "only_one" as const,
+    slots: () => [],
     ended: (_child, end) => ends.push(end),
   });
   const peers: PeerDirectory = {

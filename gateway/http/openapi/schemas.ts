@@ -55,6 +55,32 @@ const topicFields: Record<string, Schema> = {
   subscribers: SUBJECTS,
 };
 
+const PLACE: Record<string, Schema> = {
+  role: text("What it does.", { enum: ["operator", "router", "gateway", "presence"] }),
+  name: text("Name of its place: its successor has it too."),
+};
+
+/** As the supervisor sees a place; null where none answers. */
+const LIFE: Record<string, Schema> = {
+  state: {
+    description: "How its process does; restarting: it ended and is started again.",
+    enum: ["starting", "ready", "draining", "restarting", "ended", null],
+  },
+  started_at: nullable(time("When its present or last process was started.")),
+  restarts: nullable(count("Times that it was started again since `npm start`.")),
+  last_end: {
+    description: "How the process before it ended; null: none has.",
+    oneOf: [
+      { type: "null" },
+      object({
+        code: nullable({ type: "integer", description: "Exit code." }),
+        signal: nullable(text("Signal that ended it.")),
+        at: time("When."),
+      }),
+    ],
+  },
+};
+
 export const SCHEMAS = {
   Problem: {
     type: "object",
@@ -198,14 +224,25 @@ export const SCHEMAS = {
     },
   }),
   Status: object({
+    version: text("Of Earshot."),
+    epoch: count("Of the shard map in force at the gateway that answers."),
+    operator_connected: { type: "boolean", description: "Whether that gateway has a live stream to an operator." },
+    topics: count("Topics that it knows."),
     processes: {
       type: "array",
+      description: "Those that take part.",
       items: object({
-        role: text("What it does.", { enum: ["operator", "router", "gateway", "presence"] }),
-        name: text("Name of its place."),
+        ...PLACE,
         pid: { type: "integer", minimum: 1 },
+        incarnation: text("Of this process: it stands in its logs, and in the `message_id`s of a router."),
         metrics: text("Its Prometheus metrics.", { format: "uri" }),
+        ...LIFE,
       }),
+    },
+    missing: {
+      type: "array",
+      description: "Places without a process that takes part: one is starting there, or will be.",
+      items: object({ ...PLACE, pid: { type: ["integer", "null"], minimum: 1 }, ...LIFE }),
     },
   }),
 } as const satisfies Record<string, Schema>;

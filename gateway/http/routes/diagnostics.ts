@@ -3,9 +3,12 @@
 import type { FastifyInstance } from "fastify";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { HttpDeps } from "../deps.ts";
+import { statusSeen } from "../status-view.ts";
 import { routeSeen } from "../views.ts";
 
-export function diagnosticRoutes(app: FastifyInstance, { edge, placer, fleet, peers, config }: HttpDeps): void {
+const ROLES = ["operator", "router", "gateway", "presence"] as const;
+
+export function diagnosticRoutes(app: FastifyInstance, { edge, placer, fleet, peers, slots, config }: HttpDeps): void {
   app.get<{ Params: { topicId: string } }>("/api/v1/topics/:topicId/route", async (request) => {
     const { topicId } = edge.authorize("manage", request.caller.principal, request.params.topicId);
     return routeSeen(topicId.id, fleet.map, await placer.describe(topicId.id));
@@ -16,14 +19,7 @@ export function diagnosticRoutes(app: FastifyInstance, { edge, placer, fleet, pe
     if (request.caller.principal.kind === "anonymous" && !config.anonymous) {
       throw new EarshotError("unauthenticated", "a token is needed for this");
     }
-    const processes = (["operator", "router", "gateway", "presence"] as const).flatMap((role) => peers.list(role));
-    return {
-      processes: processes.map(({ role, name, pid, probes }) => ({
-        role,
-        name,
-        pid,
-        metrics: `http://${probes}/metrics`,
-      })),
-    };
+    const live = ROLES.flatMap((role) => peers.list(role));
+    return statusSeen({ fleet, peers: live, slots: await slots?.() });
   });
 }
