@@ -20,6 +20,10 @@ const LASTING_MS = 300;
 /** Problems told one by one for one file; the rest are a number. */
 const TOLD_MAX = 5;
 
+/** Subjects told one by one in the terminal within WINDOW_MS; the rest are a number: a disk that fails, fails for all. */
+export const SUBJECTS_TOLD_MAX = 10;
+const WINDOW_MS = 2_000;
+
 interface Report {
   readonly sentences: readonly string[];
   readonly timer: Timer;
@@ -29,6 +33,9 @@ interface Report {
 export class Reports implements Component {
   readonly #options: ReportsOptions;
   readonly #reports = new Map<string, Report>();
+  #window: Timer | undefined;
+  #toldNow = 0;
+  #untold = 0;
 
   constructor(options: ReportsOptions) {
     this.#options = options;
@@ -51,6 +58,7 @@ export class Reports implements Component {
   close(): Promise<void> {
     for (const { timer } of this.#reports.values()) timer.cancel();
     this.#reports.clear();
+    this.#window?.cancel();
     return Promise.resolve();
   }
 
@@ -62,7 +70,20 @@ export class Reports implements Component {
     metrics.event("manifest_rejected");
     const { sentences } = report;
     log.warn({ subject, problems: sentences.slice(0, TOLD_MAX), count: sentences.length }, "manifest is wrong");
+    this.#window ??= this.#options.clock.after(WINDOW_MS, () => this.#endWindow());
+    if (this.#toldNow >= SUBJECTS_TOLD_MAX) {
+      this.#untold += 1;
+      return;
+    }
+    this.#toldNow += 1;
     for (const sentence of sentences.slice(0, TOLD_MAX)) tell(sentence);
     if (sentences.length > TOLD_MAX) tell(`${subject}: ${sentences.length - TOLD_MAX} more problems`);
+  }
+
+  #endWindow(): void {
+    if (this.#untold > 0) this.#options.tell(`${this.#untold} more have problems; the operator's log names them`);
+    this.#window = undefined;
+    this.#toldNow = 0;
+    this.#untold = 0;
   }
 }
