@@ -44,6 +44,8 @@ export async function createHttpApp(deps: HttpDeps): Promise<FastifyInstance> {
     exposeHeadRoutes: true,
     serverFactory: createHttpServer,
     clientErrorHandler: answerClientError,
+    // The target of no resource (RFC 9112, 3.2.4): the router would take it for the page.
+    rewriteUrl: ({ url = "/" }) => (url === "*" ? "/*" : url),
     routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
     frameworkErrors: (error, request, reply) => {
       reply.headers(commonHeaders(deps, request));
