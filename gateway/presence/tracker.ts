@@ -59,8 +59,9 @@ export class StoreTracker implements PresenceTracker {
   readonly #metrics: TrackerMetrics;
   readonly #owedListeners = new Set<() => void>();
   readonly #backoff = new Backoff({ firstMs: 100, maxMs: 500 });
-  /** Whether the store answered last; undefined before it ever did. */
-  #reached: boolean | undefined;
+  /** Whether the store answered last. */
+  #reached = false;
+  #hasAnswered = false;
   #lostAtMs = 0;
   /** When it was last said that the store does not answer, and whether it was said that it does again. */
   #saidAtMs = Number.NEGATIVE_INFINITY;
@@ -82,14 +83,14 @@ export class StoreTracker implements PresenceTracker {
       held: () => this.#ledger.held,
       pending: () => this.#ledger.pending,
       outstanding: () => this.#teller.outstanding,
-      reachable: () => this.#reached === true,
+      reachable: () => this.#reached,
     });
     this.#snapshots = new Snapshots({
       store,
       clock,
       registry,
       flush: () => this.#flush(),
-      settles: () => (this.#reached === true ? this.#ledger.lastChange : "never"),
+      settles: () => (this.#reached ? this.#ledger.lastChange : "never"),
     });
     store.onEmptied((why) => this.#emptied(why));
     store.onFound?.(() => void this.#renew());
@@ -128,7 +129,7 @@ export class StoreTracker implements PresenceTracker {
     for (const timer of [this.#gathering, this.#renewing, this.#reaping]) timer?.cancel();
     this.#snapshots.close();
     // What is held here ends now instead of when the lease would run out. Others tell of it.
-    if (this.#reached === true) await this.#store.renewLease(this.#incarnation, 0).catch(() => {});
+    if (this.#reached) await this.#store.renewLease(this.#incarnation, 0).catch(() => {});
     this.#teller.close();
     await this.#store.close();
   }
@@ -151,7 +152,7 @@ export class StoreTracker implements PresenceTracker {
   #flush(): void {
     this.#gathering?.cancel();
     this.#gathering = undefined;
-    if (this.#applying || this.#reached !== true || this.#closing !== undefined) return;
+    if (this.#applying || !this.#reached || this.#closing !== undefined) return;
     const batch = this.#ledger.nextBatch();
     if (batch === undefined) {
       this.#store.allTold?.();
@@ -186,8 +187,10 @@ export class StoreTracker implements PresenceTracker {
 
   #renew(): Promise<void> {
     if (this.#closing !== undefined) return Promise.resolve();
+    // One that has just ended has set the timer of the next one, which must stay.
+    if (this.#renewal !== undefined) return this.#renewal;
     this.#renewing?.cancel();
-    this.#renewal ??= this.#renewOnce().finally(() => {
+    this.#renewal = this.#renewOnce().finally(() => {
       this.#renewal = undefined;
     });
     return this.#renewal;
@@ -205,11 +208,11 @@ export class StoreTracker implements PresenceTracker {
     }
     if (this.#closing !== undefined) return;
     this.#renewing = this.#clock.after(delayMs, () => void this.#renew());
-    if (this.#reached === true) this.#flush();
+    if (this.#reached) this.#flush();
   }
 
   #found(): void {
-    if (this.#reached === false) {
+    if (this.#hasAnswered && !this.#reached) {
       // Others may not have renewed yet, and who is gone may still be counted.
       const outageMs = this.#clock.monotonic() - this.#lostAtMs;
       if (outageMs > LEASE_MS) this.#snapshots.incompleteFor(RECOVERY_MS);
@@ -217,17 +220,17 @@ export class StoreTracker implements PresenceTracker {
       this.#isSaid = false;
     }
     this.#reached = true;
+    this.#hasAnswered = true;
   }
 
   #lost(error: unknown): void {
     const nowMs = this.#clock.monotonic();
-    if (this.#reached === true) {
-      this.#lostAtMs = nowMs;
-      if (nowMs - this.#saidAtMs > SAID_AGAIN_MS) {
-        this.#saidAtMs = nowMs;
-        this.#isSaid = true;
-        this.#log.warn({ cause: messageOf(error) }, "presence store does not answer");
-      }
+    if (this.#reached) this.#lostAtMs = nowMs;
+    // Before it ever answered there is nothing to say: it may start after this gateway.
+    if (this.#hasAnswered && !this.#isSaid && nowMs - this.#saidAtMs > SAID_AGAIN_MS) {
+      this.#saidAtMs = nowMs;
+      this.#isSaid = true;
+      this.#log.warn({ cause: messageOf(error) }, "presence store does not answer");
     }
     this.#reached = false;
     this.#snapshots.interrupted();
@@ -244,7 +247,7 @@ export class StoreTracker implements PresenceTracker {
   }
 
   async #reap(): Promise<void> {
-    if (this.#reached !== true) return;
+    if (!this.#reached) return;
     try {
       this.#teller.tell(ordersOfReaped(await this.#store.reap()));
     } catch (error) {

@@ -49,6 +49,10 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`;
   }
 
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Of the test itself, for what only it asks. */
   get client(): Redis {
     this.#client ??= new Redis({
@@ -78,7 +82,7 @@ export class RedisServer {
   /** Ends it at once, as a machine that dies; resolves when it has ended. */
   async kill(): Promise<void> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !this.isRunning) return;
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
