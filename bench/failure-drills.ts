@@ -1,7 +1,10 @@
 // Owns: the events of the failures bench: what is done, from when on deliveries are timed, and how everything gets whole
 // again. Elsewhere: the flow of messages (test/harness/drill.ts), repeating and printing (failures.ts).
 
-import { type Drill, restart } from "../test/harness/drill.ts";
+import { type Drill, DRILL_TOPIC, restart } from "../test/harness/drill.ts";
+import type { FleetOptions } from "../test/harness/fleet.ts";
+import { manifest } from "../test/harness/manifest.ts";
+import { HAS_REDIS, RedisServer } from "../test/harness/redis.ts";
 import { until } from "../test/harness/until.ts";
 
 /** A row of the table: what it counts. */
@@ -18,6 +21,11 @@ export interface DrillKind {
   readonly rows?: readonly DrillRow[];
   /** It takes long, and is done once. */
   readonly once?: boolean;
+  /** Why it cannot be done on this machine. */
+  readonly skipped?: string;
+  /** Brings what its fleet needs beside itself; ended by `close`. Default: nothing. */
+  open?(): Promise<FleetOptions>;
+  close?(): Promise<void>;
   /** Does it, and resolves when all is whole again: with the moment of each event. */
   event(drill: Drill): Promise<readonly number[]>;
 }
@@ -78,6 +86,30 @@ async function operatorGone(drill: Drill): Promise<readonly number[]> {
   return [atMs];
 }
 
+/** Redis dies, and comes back with nothing in it. */
+function redisGone(): DrillKind {
+  let redis: RedisServer | undefined;
+  const topic = manifest(DRILL_TOPIC, "permissions: Public, presence: Members");
+  return {
+    name: "redis-gone",
+    what: "SIGKILL to Redis, back and empty once messages were heard without it",
+    ...(HAS_REDIS ? {} : { skipped: "there is no redis-server here" }),
+    open: async () => {
+      redis = await RedisServer.start();
+      return { presence: false, topics: [topic], env: { EARSHOT_REDIS_URL: redis.url } };
+    },
+    event: async (drill) => {
+      const atMs = performance.now();
+      await redis?.kill();
+      await drill.flows(SETTLED);
+      await redis?.start();
+      await drill.flows(SETTLED);
+      return [atMs];
+    },
+    close: async () => redis?.close(),
+  };
+}
+
 /** Rows of what happens at a gateway: to whoever is elsewhere, and to its own clients. */
 function atGateway(name: string): readonly DrillRow[] {
   return [
@@ -125,4 +157,5 @@ export const DRILLS: readonly DrillKind[] = [
     once: true,
     event: operatorGone,
   },
+  redisGone(),
 ];

@@ -97,12 +97,18 @@ function report(name: string, all: readonly Run[]): void {
 }
 
 async function measure(kind: DrillKind): Promise<void> {
-  const fleet = await startFleet({ env: { EARSHOT_LOG_LEVEL: "warn" } });
+  if (kind.skipped !== undefined) {
+    print([kind.name, `skipped: ${kind.skipped}`]);
+    return;
+  }
+  const { env, ...options } = (await kind.open?.()) ?? {};
+  const fleet = await startFleet({ ...options, env: { EARSHOT_LOG_LEVEL: "warn", ...env } });
   const all: (readonly Run[])[] = [];
   try {
     for (let run = 0; run < (kind.once === true ? 1 : runs); run++) all.push(await runOnce(fleet, kind));
   } finally {
     await fleet.close();
+    await kind.close?.();
     for (const [index, { label }] of rowsOf(kind).entries())
       report(
         label,

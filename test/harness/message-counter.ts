@@ -59,8 +59,11 @@ export interface Heard {
   readonly gapReasons: readonly string[];
 }
 
-/** Milliseconds that a message may be behind the answer to its publisher: both come from one moment by two ways. */
+/** Milliseconds before a connection ended in which a message may have been on its way to it. */
 const UNDER_WAY_MS = 1_000;
+
+/** Milliseconds without a message after which no more is expected; on a busy machine clients are behind by so much. */
+const QUIET_MS = 2_000;
 
 interface Published {
   readonly door: Door;
@@ -138,12 +141,20 @@ export class MessageCounter {
     this.#loop = this.#publishAll(perSecond, doors, this.#stop.signal);
   }
 
-  /** Stops publishing; resolves when every publish has its answer, and what is still under way to the ears came. */
+  /**
+   * Stops publishing; resolves when every publish has its answer, and everything came to the ears, or nothing has for
+   * some time: what is missing then is lost.
+   */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
-    const endsAt = performance.now() + UNDER_WAY_MS;
-    while (performance.now() < endsAt && this.ears.some((name) => this.heard(name).lost.length > 0)) await delay(10);
+    const stoppedMs = performance.now();
+    const lastMs = (): number => Math.max(stoppedMs, ...[...this.#ears.values()].map(({ lastAtMs }) => lastAtMs));
+    while (this.#isAnythingMissing() && performance.now() < lastMs() + QUIET_MS) await delay(20);
+  }
+
+  #isAnythingMissing(): boolean {
+    return this.ears.some((name) => this.heard(name).lost.length > 0);
   }
 
   /** How many messages that were published from number `from` on an ear has heard. */

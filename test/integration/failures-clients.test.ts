@@ -3,7 +3,7 @@
 // Elsewhere: what each slowConsumer rule drops, to the message (contract-websocket-slow).
 
 import { get } from "node:http";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { Drill, DRILL_TOPIC, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { Frames } from "../harness/frames.ts";
@@ -14,6 +14,9 @@ import { SilentProxy } from "../harness/silent-proxy.ts";
 import { signToken } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
 import { openWebSocket } from "../harness/websocket.ts";
+
+// Minutes of a machine that runs much else.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 /** With 200 a second, 0.8 MB/s to everybody. */
 const PADDING = "x".repeat(4_096);

@@ -2,7 +2,7 @@
 // transport: what is kept there cannot change, the rest goes on, and all of it heals by itself once there is room.
 
 import { spawnSync } from "node:child_process";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { Drill, DRILL_TOPIC, type DrilledFleet, tellFigures } from "../harness/drill.ts";
 import { DrilledStandalone } from "../harness/drilled-standalone.ts";
 import { startFleet, TEST_SECRET } from "../harness/fleet.ts";
@@ -11,6 +11,9 @@ import { fillDisk, freeDisk, noSmallDisk, ON_FULL_DISK, ON_SMALL_DISK } from "..
 import { startStandalone } from "../harness/standalone.ts";
 import { signToken } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
+
+// Minutes of a machine that runs much else.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
 const IN_FLIGHT_MAX = 100;

@@ -1,9 +1,12 @@
 // Gateways die and leave while 200 messages a second come in over every door and are heard over every transport at both
 // gateways. Their clients do as docs/protocol.md says: they come back elsewhere, or move when they are told.
 
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Drill, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
+
+// Minutes of a machine that runs much else.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
 /** Publishes that a gateway has under way when it is killed: those of half a second at most. */

@@ -4,13 +4,16 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { GrpcClient } from "#core/runtime/grpc.ts";
 import { Drill, DRILL_TOPIC, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { grpcPublish, openGrpc } from "../harness/grpc-ears.ts";
 import { type Answer, call } from "../harness/http.ts";
 import { until } from "../harness/until.ts";
+
+// Minutes of a machine that runs much else.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
 const ABSENT_MS = 12_000;

@@ -3,10 +3,13 @@
 // Elsewhere: gateways (failures-gateways), the operator (failures-operator), clients (failures-clients), the disk
 // (failures-disk), the supervisor (failures-supervisor).
 
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { Drill, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import type { Heard } from "../harness/message-counter.ts";
+
+// Minutes of a machine that runs much else.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 /** Messages after an event. */
 const SETTLED = 200;
