@@ -136,7 +136,14 @@ function shareErrors(app: FastifyInstance, { log }: HttpDeps, routes: RouteTable
     const url = request.raw.url ?? "";
     if (/^\/ws\/subscribe(\?|$)/.test(url)) {
       const headers = { upgrade: "websocket", connection: "upgrade" };
-      return sendProblem(reply, protocolProblem(426, "this path speaks WebSocket", headers));
+      return sendProblem(
+        reply,
+        protocolProblem(
+          426,
+          "this path speaks WebSocket, and the request has no Upgrade: websocket; a proxy on the way must pass it on",
+          headers,
+        ),
+      );
     }
     const allowed = routes.methodsOf(url);
     if (allowed.length === 0 || allowed.includes(request.method)) {
