@@ -1,5 +1,6 @@
 // The page at `/` in a real Chromium, as its user sees it. What it does when something fails is in page-failures.test.ts.
 
+import { spawn, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser } from "playwright-core";
@@ -206,6 +207,68 @@ describe.skipIf(CHROMIUM === undefined)(`the page${NEEDS_CHROMIUM}`, () => {
     await tab.closeContent();
   });
 
+  test("listening to the same topic again changes nothing that is shown", async () => {
+    const tab = await openTab("default.demo:again");
+    await tab.page.getByText("1 user, 1 connection").waitFor();
+    await tab.say("before");
+    await tab.hears('"before"');
+    await tab.page.getByRole("button", { name: "Listen" }).click();
+    await tab.listening("default.demo:again");
+    await tab.page.getByText("1 user, 1 connection").waitFor();
+    await tab.hears('"before"');
+    await tab.closeContent();
+  });
+
+  const PROGRAMS = { curl: "curl", JavaScript: process.execPath, Python: "python3" };
+  const SNIPPETS = (["curl", "JavaScript", "Python"] as const).flatMap((language) =>
+    ["without", "with"].map((how) => ({ language, how, program: PROGRAMS[language] })),
+  );
+  const skipped = SNIPPETS.filter(({ program }) => spawnSync(program, ["--version"]).status !== 0);
+  for (const { language } of skipped) test.skip(`the ${language} code (skipped: its program is not installed)`);
+
+  test.each(
+    SNIPPETS.filter((snippet) => !skipped.includes(snippet)),
+  )("the $language code $how a token speaks and hears as it stands", async ({ language, how, program }) => {
+    const topicId = how === "without" ? `default.demo:${language}` : "default.private";
+    const alice = signToken({ sub: "alice" });
+    const tab = await Tab.open(browser, url(topicId));
+    if (how === "with") {
+      await tab.page.getByText("Token", { exact: true }).click();
+      await tab.page.getByLabel("A token, where the topic needs one").fill(alice);
+      await tab.page.getByRole("button", { name: "Listen" }).click();
+    }
+    await tab.listening(topicId);
+    await tab.page.locator("#languages").getByText(language, { exact: true }).click();
+    const code = await tab.text("#snippet");
+    const [hear = "", speak = ""] = code.split("# Speak");
+    const runs = {
+      curl: [
+        ["sh", "-c", speak],
+        ["sh", "-c", hear],
+      ],
+      JavaScript: [[program, "--input-type=module", "-e", `const TOKEN = "${alice}";\n${code}`]],
+      Python: [[program, "-u", "-c", `TOKEN = "${alice}"\n${code}`]],
+    }[language];
+    const started = runs.map(([file = "", ...argv]) => spawn(file, argv, { env: { ...process.env, TOKEN: alice } }));
+    let output = "";
+    for (const child of started) child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+    try {
+      await tab.hears('"hi"');
+      await until(
+        async () => {
+          await publish(standalone.http, topicId, "to the snippet", { token: alice });
+          return output.includes("to the snippet");
+        },
+        `${language} hears`,
+        WAIT_MS,
+      );
+      if (language !== "JavaScript") expect(output).toContain("delivered_to");
+    } finally {
+      for (const child of started) child.kill("SIGKILL");
+    }
+    await tab.closeContent();
+  });
+
   test("everything is reached and done with the keyboard alone", async () => {
     const tab = await openTab("default.demo:keys");
     const { keyboard } = tab.page;
@@ -237,10 +300,10 @@ describe.skipIf(CHROMIUM === undefined)(`the page${NEEDS_CHROMIUM}`, () => {
     await keyboard.press("Tab");
     await keyboard.press("Tab");
     await keyboard.press("Space");
-    await tab.page.getByRole("button", { name: "Stop the ticker", pressed: true }).waitFor();
+    await tab.page.getByRole("button", { name: "Stop the ticker" }).waitFor();
     await tab.page.getByText(/^\d+ heard · 0 lost · 0 doubled$/).waitFor();
     await keyboard.press("Space");
-    await tab.page.getByRole("button", { name: "Start the ticker", pressed: false }).waitFor();
+    await tab.page.getByRole("button", { name: "Start the ticker" }).waitFor();
     await tab.closeContent();
   });
 

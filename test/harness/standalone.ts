@@ -6,9 +6,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type PeerEndpoint, parseEndpoint } from "#core/fleet/peers.ts";
+import { keepLogs } from "./kept-logs.ts";
 import { until } from "./until.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "standalone", "main.ts");
+/** Milliseconds for a start: ten times what it takes, for a machine that is busy with other things. */
+const START_MS = 40_000;
 const REPOSITORY = join(import.meta.dirname, "..", "..");
 
 export interface StandaloneOptions {
@@ -70,11 +73,15 @@ export class Standalone {
 
   /** Resolves when the banner is printed. */
   async listening(): Promise<void> {
-    await until(() => {
-      if (this.stdout.includes("Token:")) return true;
-      if (!this.hasEnded) return false;
-      throw new Error(`standalone ended with ${this.child.exitCode}: ${this.stderr}`);
-    }, "standalone prints its banner");
+    await until(
+      () => {
+        if (this.stdout.includes("Token:")) return true;
+        if (!this.hasEnded) return false;
+        throw new Error(`standalone ended with ${this.child.exitCode}: ${this.stderr}`);
+      },
+      "standalone prints its banner",
+      START_MS,
+    );
   }
 
   get hasEnded(): boolean {
@@ -124,6 +131,7 @@ export class Standalone {
       this.child.kill("SIGTERM");
       await ended;
     }
+    keepLogs(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

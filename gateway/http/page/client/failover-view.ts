@@ -82,7 +82,6 @@ export class FailoverView {
 
   #showOn(): void {
     this.#toggle.textContent = this.#isOn ? "Stop the ticker" : "Start the ticker";
-    this.#toggle.setAttribute("aria-pressed", String(this.#isOn));
     if (this.#isOn) this.#about.textContent = `A number 40 times a second on ${this.#deps.ticker.topicId}.`;
   }
 

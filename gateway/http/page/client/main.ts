@@ -84,13 +84,14 @@ class Page {
   }
 
   #listen(topicId: string): void {
+    this.#topicInput.value = topicId;
+    if (topicId === this.#topicId && this.#subscription.kind === "listening") return;
     if (this.#topicId !== "" && this.#topicId !== topicId) {
       this.#connection.unsubscribe(this.#topicId);
       this.#failover.stop();
       this.#messages.clear();
     }
     this.#topicId = topicId;
-    this.#topicInput.value = topicId;
     this.#speak.topicId = topicId;
     document.title = `${topicId} · Earshot`;
     this.#here = NOBODY;
@@ -117,7 +118,6 @@ class Page {
         this.#ownId = state.userId;
         break;
       case "connecting":
-        break;
       case "waiting":
       case "ended":
         if (this.#subscription.kind === "listening") {

@@ -9,6 +9,9 @@ export type Subscription =
   | { readonly kind: "listening" }
   | { readonly kind: "refused"; readonly why: string };
 
+/** What style.css has a mark for. */
+type Kind = "connecting" | "waiting" | "listening" | "ended";
+
 const COUNTDOWN_MS = 250;
 
 export class StateView {
@@ -16,7 +19,8 @@ export class StateView {
   readonly #text = at("state-text", HTMLElement);
   readonly #again = at("connect-again", HTMLButtonElement);
   #countdown: number | undefined;
-  #announced = "";
+  #announced: Kind = "connecting";
+  #announcedText = "";
 
   constructor(connectAgain: () => void) {
     this.#again.addEventListener("click", connectAgain);
@@ -57,10 +61,12 @@ export class StateView {
     }
   }
 
-  #say(kind: string, text: string): void {
+  #say(kind: Kind, text: string): void {
     this.#state.dataset["kind"] = kind;
     this.#text.textContent = text;
-    if (text !== this.#announced) announce(text);
-    this.#announced = text;
+    // Aloud: that it listens, that it broke, that it is over. Not every try in between.
+    const isNews = kind !== "connecting" && (kind !== "waiting" || this.#announced !== "waiting");
+    if (isNews && text !== this.#announcedText) announce(text);
+    if (isNews) [this.#announced, this.#announcedText] = [kind, text];
   }
 }
