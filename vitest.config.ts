@@ -9,6 +9,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // Keeps what all processes log, and looks through it at the end.
+    globalSetup: "test/harness/kept-logs.ts",
     // .ci/run counts from this file.
     ...(inCi ? { reporters: ["default", "json"], outputFile: { json: "reports/vitest.json" } } : {}),
     projects: [

@@ -1,4 +1,4 @@
-// Owns: the last line of .ci/run, worked out from the reports of vitest and of `npm run check`: `N passed, N failed`, and
+// Owns: the last line of .ci/run, worked out from the reports of vitest, of `npm run check` and of the look through all logs: `N passed, N failed`, and
 // `, N skipped` with what was skipped above it. Exit code 0 only when nothing failed and every report is there.
 
 import { readFileSync } from "node:fs";
@@ -40,9 +40,12 @@ for (const file of tests.testResults) {
   }
 }
 
-const checks = read("reports/checks.json") as { readonly passed: number; readonly failed: number };
-passed += checks.passed;
-failed += checks.failed;
+// The logs of all processes count as one check (test/harness/kept-logs.ts).
+for (const report of ["reports/checks.json", "reports/logs.json"]) {
+  const checks = read(report) as { readonly passed: number; readonly failed: number };
+  passed += checks.passed;
+  failed += checks.failed;
+}
 
 for (const name of skipped) process.stdout.write(`skipped: ${name}\n`);
 const tail = skipped.length === 0 ? "" : `, ${skipped.length} skipped`;

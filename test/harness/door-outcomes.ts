@@ -1,5 +1,6 @@
 // Owns: what answers and failures of every kind of door mean for the message counter.
 
+import { PAYLOAD_MARK } from "../../scripts/log-check.ts";
 import { EarshotError, messageOf } from "#core/runtime/errors.ts";
 import { fromStatus } from "#core/runtime/grpc.ts";
 import type { Gateways } from "./gateway-choice.ts";
@@ -15,8 +16,9 @@ export interface DoorOptions {
 }
 
 /** What a door hands in for a number. */
-export function payloadOf(number: number, { padding }: DoorOptions): { n: number; padding?: string } {
-  return padding === undefined ? { n: number } : { n: number, padding };
+export function payloadOf(number: number, { padding }: DoorOptions): { n: number; mark: string; padding?: string } {
+  const payload = { n: number, mark: PAYLOAD_MARK };
+  return padding === undefined ? payload : { ...payload, padding };
 }
 
 export interface JsonResult {

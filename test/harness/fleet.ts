@@ -14,6 +14,7 @@ import { type Config, SETTINGS, type SettingName } from "#core/runtime/settings.
 import { STANDALONE_DEFAULTS } from "../../standalone/prepare.ts";
 import { type Role, type Slot, slotOf } from "../../standalone/slots.ts";
 import { spawnSlot } from "../../standalone/spawn.ts";
+import { keepLogs } from "./kept-logs.ts";
 import { until } from "./until.ts";
 
 export interface FleetOptions {
@@ -203,6 +204,7 @@ export class TestFleet {
       }),
     );
     this.#running.clear();
+    keepLogs(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -213,7 +215,13 @@ export class TestFleet {
       const text = env[variableOf(name)];
       if (text !== undefined) given[name] = parseValue(variableOf(name), SETTINGS[name], text);
     }
-    const shared = { port: 0, grpcPort: 0, secret: TEST_SECRET, portSharing: "reusePort" as const };
+    const shared = {
+      port: 0,
+      grpcPort: 0,
+      secret: TEST_SECRET,
+      portSharing: "reusePort" as const,
+      logLevel: "trace" as const,
+    };
     const folders = { topics: this.topicsFolder, state: this.stateFolder };
     return { ...config, ...STANDALONE_DEFAULTS, ...shared, ...folders, ...given };
   }

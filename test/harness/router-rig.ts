@@ -14,6 +14,7 @@ import { topicToRecord } from "#core/fleet/topic-codec.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import { Role } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { mapOf } from "./hand-map.ts";
+import { keepLogs } from "./kept-logs.ts";
 import { type OperatorStream, ScriptedOperator } from "./scripted-operator.ts";
 import { until } from "./until.ts";
 
@@ -195,6 +196,7 @@ export class RouterRig {
     );
     this.operator.kill();
     await this.#announced.close();
+    keepLogs(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
