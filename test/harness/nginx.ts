@@ -91,7 +91,8 @@ function configOf(
     (name) => `${name}_temp_path ${folder}/${name};`,
   );
   const blocks = Object.entries(servers).map(
-    ([name, text]) => `server { listen 127.0.0.1:${ports.get(name)}; ${text} }`,
+    ([name, text]) =>
+      `server { listen 127.0.0.1:${ports.get(name)}${text.includes("grpc_pass") ? " http2" : ""}; ${text} }`,
   );
   return [
     "daemon off;",

@@ -3,8 +3,11 @@
 
 import { get, type IncomingMessage } from "node:http";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
+import { openGrpc } from "../harness/grpc-ears.ts";
 import { publish } from "../harness/http.ts";
 import { isNginxThere, Nginx } from "../harness/nginx.ts";
 import { openSse, SseClient } from "../harness/sse.ts";
@@ -13,6 +16,17 @@ import { openWebSocket } from "../harness/websocket.ts";
 
 const TOPIC = "default.demo";
 const STREAM = `/api/v1/topics/${TOPIC}/subscribe`;
+
+/** The configurations on the page. */
+function documented(): readonly string[] {
+  const page = readFileSync(join(import.meta.dirname, "../../docs/proxies.md"), "utf8");
+  return [...page.matchAll(/```nginx\n(.*?)```/gs)].map(([, text = ""]) => text);
+}
+
+/** What stands in a `server` block, but for the port that it listens on. */
+function serverOf(text: string): string {
+  return text.slice(text.indexOf("server {") + "server {".length, text.lastIndexOf("}")).replace(/listen [^;]*;/, "");
+}
 
 if (!isNginxThere()) process.stdout.write("skipped: nginx is not there\n");
 
@@ -26,20 +40,18 @@ describe.skipIf(!isNginxThere())("behind nginx", () => {
       env: { EARSHOT_TRUSTED_PROXIES: "127.0.0.1", EARSHOT_CONNECTIONS_PER_ADDRESS: "3" },
     });
     gateway = fleet.http();
-    const upgrade = "map $http_upgrade $connection_upgrade { default upgrade; '' close; }";
-    const forwarded = "proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+    const [web = "", grpc = ""] = documented();
+    const forwarded = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
     nginx = await Nginx.start(
       {
         defaults: `location / { proxy_pass ${gateway}; }`,
-        documented: `location / {
-          proxy_pass ${gateway}; proxy_http_version 1.1; proxy_read_timeout 75s; ${forwarded}
-          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
-        }`,
+        documented: serverOf(web).replace("http://127.0.0.1:8080", gateway),
+        grpc: serverOf(grpc).replace("127.0.0.1:8081", fleet.grpc()),
         compressing: `gzip on; gzip_types *; gzip_min_length 0; gzip_proxied any;
           location / { proxy_pass ${gateway}; ${forwarded} }`,
         stubborn: `location / { proxy_pass ${gateway}; proxy_ignore_headers X-Accel-Buffering; ${forwarded} }`,
       },
-      upgrade,
+      web.slice(0, web.indexOf("server {")),
     );
   });
   afterAll(async () => {
@@ -86,6 +98,15 @@ describe.skipIf(!isNginxThere())("behind nginx", () => {
     });
     expect(response.status).toBe(426);
     expect(((await response.json()) as { detail: string }).detail).toContain("Upgrade");
+  });
+
+  test("gRPC streams pass where they are passed on as gRPC", async () => {
+    const ears = await openGrpc(new URL(nginx.url("grpc")).host, [TOPIC]);
+    for (let n = 0; n < 3; n++) {
+      await publish(gateway, TOPIC, { n });
+      await ears.next("message", n);
+    }
+    ears.close();
   });
 
   test("a proxy that buffers all the same holds a stream back, and gives all of it in order once it has enough", async () => {
