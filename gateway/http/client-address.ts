@@ -38,12 +38,17 @@ function nearestUntrusted(
   if (forwardedFor === undefined || !isTrusted(address, trusted)) return address;
   const hops = (typeof forwardedFor === "string" ? forwardedFor : forwardedFor.join(",")).split(",");
   for (let index = hops.length - 1; index >= Math.max(0, hops.length - HOPS_MAX); index--) {
-    const hop = plain((hops[index] ?? "").trim());
+    const hop = plain(withoutPort((hops[index] ?? "").trim()));
     if (isIP(hop) === 0) return address;
     address = hop;
     if (!isTrusted(address, trusted)) return address;
   }
   return address;
+}
+
+/** Some proxies write the client's port too: `192.0.2.7:1234`, `[2001:db8::1]:1234`, and some brackets alone. */
+function withoutPort(hop: string): string {
+  return /^(?:\[([^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(hop)?.slice(1).find(Boolean) ?? hop;
 }
 
 /** An IPv4 address that came over an IPv6 socket, as IPv4. */

@@ -100,6 +100,12 @@ test("only trusted proxies are believed, from the nearest one outwards", () => {
   expect(clientAddress("10.1.2.3", "1.1.1.1, 198.51.100.1, 192.0.2.7", trusted)).toBe("198.51.100.1");
   expect(clientAddress("fd00::1", "2001:db8::1", trusted)).toBe("2001:db8:0:0::/64");
   expect(clientAddress("fe80::1%eth0", "2001:db8::1", trusted)).toBe("fe80:0:0:0:0:0:0:1");
+  expect(clientAddress("10.1.2.3", "198.51.100.1:50000, 10.0.0.1:80", trusted)).toBe("198.51.100.1");
+  expect(clientAddress("fd00::1", "[2001:db8::1]:50000", trusted)).toBe("2001:db8:0:0::/64");
+  expect(clientAddress("fd00::1", "[2001:db8::1]", trusted)).toBe("2001:db8:0:0::/64");
+  for (const wrong of ["[]", "[198.51.100.1", ":80", "198.51.100.1:", "198.51.100.1:port"]) {
+    expect(clientAddress("10.1.2.3", wrong, trusted), wrong).toBe("10.1.2.3");
+  }
   expect(clientAddress("10.1.2.3", "unknown", trusted)).toBe("10.1.2.3");
   expect(clientAddress("10.1.2.3", undefined, trusted)).toBe("10.1.2.3");
   expect(clientAddress("10.1.2.3", "10.0.0.1, 10.0.0.2", trusted)).toBe("10.0.0.1");
