@@ -138,20 +138,20 @@ function createCore(options: GatewayOptions) {
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
   registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel });
-  return { upstream, subscribing, rights, sessions, admission, fanOut, wheel };
+  return { upstream, subscribing, rights, sessions, admission, fanOut, wheel, metrics };
 }
 
 /** What clients come through. */
 function createDoors(options: GatewayOptions, core: ReturnType<typeof createCore>) {
   const { config, fleet, edge, clock, log, trusted } = options;
-  const { sessions, subscribing, admission, wheel } = core;
+  const { sessions, subscribing, admission, wheel, metrics } = core;
   const pings = new Pings(clock, { intervalMs: config.pingInterval, unansweredMax: PINGS_UNANSWERED_MAX });
   const comments = new Pings(clock, {
     intervalMs: config.pingInterval / 2,
     unansweredMax: Number.POSITIVE_INFINITY,
   });
   const webSockets = new WebSocketDoor({
-    client: { sessions, subscribing, edge, pings, wheel, clock, log, limits: config },
+    client: { sessions, subscribing, edge, pings, wheel, clock, log, limits: config, totals: metrics },
     admission,
     fleet,
     trusted,

@@ -2,7 +2,9 @@
 // What happens for every message or write is a plain number here; the state of others is read when somebody asks
 // (state-metrics.ts).
 
+import { CLOSES } from "#core/domain/closes.ts";
 import type { GapReason } from "#core/domain/codes.ts";
+import { CONNECTION_UNANSWERED_BYTES_MAX } from "#core/domain/limits.ts";
 import type { SlowConsumer } from "#core/domain/topic.ts";
 import { type Durations, durations } from "#core/runtime/durations.ts";
 import { Histogram, type Registry, readCounter, readCounters, readGauge, readGauges } from "#core/runtime/metrics.ts";
@@ -12,8 +14,10 @@ import type { FanOutMetrics } from "./fanout/fan-out.ts";
 import type { Flight } from "./fanout/flight.ts";
 import type { AdmissionMetrics } from "./sessions/admission.ts";
 import type { OutboxTotals } from "./sessions/outbox.ts";
+import type { SessionEnding } from "./sessions/session.ts";
 import type { SessionsMetrics } from "./sessions/sessions.ts";
 import type { SubscribingMetrics } from "./sessions/subscribing.ts";
+import type { ClientTotals } from "./websocket/client.ts";
 
 /** Seconds: a slice is 2 ms; what is far above it held the event loop. */
 const SLICE_BUCKETS = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1];
@@ -21,9 +25,18 @@ const SLICE_BUCKETS = [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 
 type Limit = Parameters<AdmissionMetrics["refused"]>[0];
 
 export class GatewayMetrics
-  implements FanOutMetrics, DeliverMetrics, SessionsMetrics, SubscribingMetrics, AdmissionMetrics, OutboxTotals
+  implements
+    FanOutMetrics,
+    DeliverMetrics,
+    SessionsMetrics,
+    SubscribingMetrics,
+    AdmissionMetrics,
+    OutboxTotals,
+    ClientTotals
 {
   queuedBytes = 0;
+  unansweredBytes = 0;
+  framesDropped = 0;
   readonly #connections = ENCODING_NAMES.map(() => 0);
   #subscriptions = 0;
   #delivered = 0;
@@ -34,6 +47,10 @@ export class GatewayMetrics
     link_overflow: 0,
     late_interest: 0,
   };
+  readonly #ended = Object.fromEntries(["gone", ...Object.keys(CLOSES)].map((how) => [how, 0])) as Record<
+    SessionEnding,
+    number
+  >;
   readonly #refused: Record<Limit, number> = { connections: 0, address: 0, rate: 0, user: 0 };
   readonly #slices: Histogram;
   readonly #linked: Durations;
@@ -100,10 +117,24 @@ export class GatewayMetrics
       label: "limit",
     };
     readCounters(registry, refused, () => this.#refused);
+    const ended = {
+      name: "earshot_gateway_connections_ended_total",
+      help: "Connections that ended, by the close code that this gateway ended them with (whatever carried them); gone: the client left.",
+      label: "code",
+    };
+    readCounters(registry, ended, () => this.#ended);
+    const unanswered = `Bytes of publishes over WebSocket that wait for their answer; at ${CONNECTION_UNANSWERED_BYTES_MAX} of one connection it is not read.`;
+    readGauge(registry, "earshot_gateway_unanswered_bytes", unanswered, () => this.unansweredBytes);
+    const frames = "Frames of clients dropped because there were too many a second of one connection.";
+    readCounter(registry, "earshot_gateway_frames_dropped_total", frames, () => this.framesDropped);
   }
 
   connections(encoding: Encoding, change: 1 | -1): void {
     this.#connections[encoding] = (this.#connections[encoding] ?? 0) + change;
+  }
+
+  ended(how: SessionEnding): void {
+    this.#ended[how] += 1;
   }
 
   subscriptions(change: 1 | -1): void {

@@ -4,6 +4,7 @@
 import type { ShardMap } from "#core/domain/shard-map.ts";
 import { Counter, Gauge, type Registry, readCounters, readGauge, readGauges } from "#core/runtime/metrics.ts";
 import type { Processes, ProcessRole, ProcessState } from "./control-plane/processes.ts";
+import { FILES_MAX } from "./stores/watched-folder.ts";
 
 const EVENTS = [
   "shard_map_published",
@@ -60,6 +61,7 @@ interface OperatorState {
   readonly processes: Pick<Processes, "all">;
   readonly topics: () => number;
   readonly undecidedTopics: () => number;
+  readonly sizes: () => { readonly files: number; readonly httpTopics: number };
   /** Sync streams of a role. */
   readonly streams: (role: ProcessRole) => number;
 }
@@ -71,6 +73,10 @@ export function registerOperatorState(registry: Registry, state: OperatorState):
   readGauge(registry, "earshot_operator_topics", "Topics in force.", state.topics);
   const undecided = "Topics of which it is not decided yet whether every process has their newest generation.";
   readGauge(registry, "earshot_operator_undecided_topics", undecided, state.undecidedTopics);
+  const files = `Manifest files that are read, ${FILES_MAX} at most; those beyond are told and left out.`;
+  readGauge(registry, "earshot_operator_manifest_files", files, () => state.sizes().files);
+  const made = "Topics made over HTTP or gRPC; at the setting httpTopicsMax one more is told quota_exceeded.";
+  readGauge(registry, "earshot_operator_http_topics", made, () => state.sizes().httpTopics);
 }
 
 function registerMap(registry: Registry, map: OperatorState["map"]): void {

@@ -98,6 +98,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     processes,
     topics: () => catalog.entries.size,
     undecidedTopics: () => keeper.undecided,
+    sizes: () => store.sizes,
     streams: (role) => server.count(role),
   });
   const grpc = createGrpcServer({ peerSecret: config.peerSecret });

@@ -39,6 +39,11 @@ export class GrpcReflection {
     this.#addFile(service.file);
   }
 
+  /** Streams that are open. */
+  get streams(): number {
+    return this.#calls.size;
+  }
+
   /** Ends the streams, so that the server can. */
   end(): void {
     for (const call of this.#calls) call.end();

@@ -62,8 +62,8 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   let draining = false;
   const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
-  if (registry !== undefined) observe(registry, { connections, streams, health });
   const reflection = new GrpcReflection();
+  if (registry !== undefined) observe(registry, { connections, streams, health, reflection });
   bindPublisherService(server, { edge, clock, log, streams, draining: () => draining });
   bindTopicService(server, edge);
   extra?.bind(server, connections);
@@ -104,9 +104,10 @@ interface Observed {
   readonly connections: GrpcConnections;
   readonly streams: ReadonlySet<PublishStream>;
   readonly health: GrpcHealth;
+  readonly reflection: GrpcReflection;
 }
 
-function observe(registry: Registry, { connections, streams, health }: Observed): void {
+function observe(registry: Registry, { connections, streams, health, reflection }: Observed): void {
   const accepted = `Connections of gRPC clients that came over the shared port, ${GRPC_CONNECTIONS_MAX} at most; one more is closed at once.`;
   readGauge(registry, "earshot_grpc_connections", accepted, () => connections.size);
   const refused = "Connections of gRPC clients that were closed at once, because there were too many.";
@@ -123,6 +124,8 @@ function observe(registry: Registry, { connections, streams, health }: Observed)
     for (const stream of streams) outstanding += stream.outstanding;
     return outstanding;
   });
+  const asked = "Reflection streams that are open; they end with their connections.";
+  readGauge(registry, "earshot_grpc_reflection_streams", asked, () => reflection.streams);
   const watches = `Health watches that are open, ${HEALTH_WATCHES_MAX} at most; one more is refused.`;
   readGauge(registry, "earshot_grpc_health_watches", watches, () => health.watches);
 }

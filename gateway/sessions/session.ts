@@ -40,6 +40,9 @@ type SessionState =
   /** Its token is awaited or being verified. */
   "entering" | "open" | "ended";
 
+/** By which code this side ended it; `gone`: the client left, or the transport ended it by itself. */
+export type SessionEnding = CloseCode | "gone";
+
 interface SessionOptions {
   readonly id: string;
   readonly address: string;
@@ -47,7 +50,7 @@ interface SessionOptions {
   readonly limits: OutboxLimits;
   readonly totals: OutboxTotals;
   /** Called once, when it has ended for whatever reason. */
-  readonly ended: (session: Session) => void;
+  readonly ended: (session: Session, how: SessionEnding) => void;
 }
 
 export class Session implements Listener, OutboxOwner {
@@ -146,7 +149,7 @@ export class Session implements Listener, OutboxOwner {
     // A slow consumer does not read its queue anyway; everybody else gets the last words.
     if (code === 3103) this.outbox.close();
     else this.outbox.flushAll();
-    this.#finish();
+    this.#finish(code);
     this.#options.transport.end({ code, message });
   }
 
@@ -154,7 +157,7 @@ export class Session implements Listener, OutboxOwner {
   gone(): void {
     if (this.#state === "ended") return;
     this.outbox.close();
-    this.#finish();
+    this.#finish("gone");
   }
 
   gapFrame(topicId: string, missed: number): Buffer {
@@ -166,11 +169,11 @@ export class Session implements Listener, OutboxOwner {
     this.end(3103);
   }
 
-  #finish(): void {
+  #finish(how: SessionEnding): void {
     this.#state = "ended";
     this.tokenTimer?.cancel();
     this.endTimer?.cancel();
-    this.#options.ended(this);
+    this.#options.ended(this, how);
   }
 }
 

@@ -15,7 +15,7 @@ import type { PresenceTracker } from "../presence/presence.ts";
 import type { Admission } from "./admission.ts";
 import { CONTROL_UNSENT_BYTES_MAX, type OutboxLimits, type OutboxTotals } from "./outbox.ts";
 import type { Rights } from "./rights.ts";
-import { Session, type Transport } from "./session.ts";
+import { Session, type SessionEnding, type Transport } from "./session.ts";
 import type { Subscribing } from "./subscribing.ts";
 import { planTokenEnd, takePrincipal } from "./token-life.ts";
 import type { Wheel } from "./wheel.ts";
@@ -50,6 +50,8 @@ interface SessionsOptions {
 
 export interface SessionsMetrics {
   connections(encoding: Encoding, change: 1 | -1): void;
+  /** A connection has ended. */
+  ended(how: SessionEnding): void;
 }
 
 export class Sessions implements Component {
@@ -103,7 +105,7 @@ export class Sessions implements Component {
       transport,
       limits: this.#limits,
       totals: this.#options.totals,
-      ended: (ended) => this.#ended(ended),
+      ended: (ended, how) => this.#ended(ended, how),
     });
     this.#byId.set(session.connectionId, session);
     this.#options.metrics.connections(transport.encoding, 1);
@@ -156,13 +158,14 @@ export class Sessions implements Component {
     return this.#jumps.close();
   }
 
-  #ended(session: Session): void {
+  #ended(session: Session, how: SessionEnding): void {
     const { subscribing, admission, metrics } = this.#options;
     subscribing.endAll(session);
     this.#byId.delete(session.connectionId);
     admission.leave(session.address);
     if (session.principal.kind !== "anonymous") admission.leaveUser(session.principal.userId);
     metrics.connections(session.encoding, -1);
+    metrics.ended(how);
     if (this.#byId.size > 0) return;
     for (const told of this.#emptied) told();
     this.#emptied.clear();

@@ -34,6 +34,15 @@ export interface ClientDeps {
     readonly controlMessagesBurst: number;
     readonly anonymous: boolean;
   };
+  readonly totals: ClientTotals;
+}
+
+/** What all clients of a process share. */
+export interface ClientTotals {
+  /** Bytes of publishes that wait for their answer. */
+  unansweredBytes: number;
+  /** Frames above the limit of control messages. */
+  framesDropped: number;
 }
 
 /** What the upgrade request asked for. */
@@ -156,10 +165,12 @@ class WebSocketClient implements Transport, Pinged {
   }
 
   #passes(): boolean {
-    const { clock, limits } = this.#deps;
+    const { clock, limits, totals } = this.#deps;
     const nowMs = clock.monotonic();
     this.#flood ??= new Flood(limits.controlMessagesPerSecond, limits.controlMessagesBurst, nowMs);
-    switch (this.#flood.judge(nowMs)) {
+    const verdict = this.#flood.judge(nowMs);
+    if (verdict !== "pass") totals.framesDropped += 1;
+    switch (verdict) {
       case "pass":
         return true;
       case "drop":
@@ -217,7 +228,9 @@ class WebSocketClient implements Transport, Pinged {
     const session = this.#session;
     const { topicId, receipt, content } = input;
     const bytes = content.kind === "json" ? content.text.length : content.bytes.length;
+    const { totals } = this.#deps;
     this.#unansweredBytes += bytes;
+    totals.unansweredBytes += bytes;
     this.#follow();
     this.#deps.edge
       .publish(session.caller(), input)
@@ -227,6 +240,7 @@ class WebSocketClient implements Transport, Pinged {
       )
       .finally(() => {
         this.#unansweredBytes -= bytes;
+        totals.unansweredBytes -= bytes;
         this.#follow();
       });
   }

@@ -87,6 +87,11 @@ export class FolderTopicStore implements TopicStore {
     });
   }
 
+  /** Manifest files, and Topics made over HTTP or gRPC. */
+  get sizes(): { readonly files: number; readonly httpTopics: number } {
+    return { files: this.#folder.size, httpTopics: this.#http.topics.size };
+  }
+
   get topics(): ReadonlyMap<string, StoredTopic> {
     return this.#topics;
   }

@@ -53,7 +53,7 @@ const TIME_GRAIN_MS = 100;
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Files of one folder: looking at more takes longer than anybody waits for an edit. */
-const FILES_MAX = 100_000;
+export const FILES_MAX = 100_000;
 
 /** Files read at a time. */
 const READS_AT_ONCE = 16;
@@ -87,6 +87,11 @@ export class WatchedFolder implements Component {
 
   constructor(options: WatchedFolderOptions) {
     this.#options = options;
+  }
+
+  /** Files that are known. */
+  get size(): number {
+    return this.#known.size;
   }
 
   /** Resolves when every file has been told once. Rejects when the folder cannot be read. */
