@@ -72,6 +72,8 @@ export interface PresenceStore extends Component {
   onEmptied(listener: (why: PresenceEmptied) => void): void;
   /** Called when another store is there: a renewal now finds it sooner than the next one would. */
   onFound?(listener: () => void): void;
+  /** Then who is gone is told here as soon as it is found, and `reap` answers nobody. */
+  onGone?(listener: (gone: readonly PresenceReaped[]) => void): void;
   /** The store was told all that the gateway holds, since the last renewal that had it told again. */
   allTold?(): void;
 }

@@ -94,6 +94,7 @@ export class StoreTracker implements PresenceTracker {
     });
     store.onEmptied((why) => this.#emptied(why));
     store.onFound?.(() => void this.#renew());
+    store.onGone?.((gone) => this.#teller.tell(ordersOfReaped(gone)));
     void this.#renew();
     this.#scheduleReap();
   }
@@ -135,10 +136,9 @@ export class StoreTracker implements PresenceTracker {
   }
 
   #emptied(why: PresenceEmptied): void {
-    this.#log.warn(
-      { why, held: this.#ledger.held },
-      "presence store may not hold what this gateway told: telling all again",
-    );
+    const { held } = this.#ledger;
+    if (held > 0)
+      this.#log.warn({ why, held }, "presence store may not hold what this gateway told: telling all again");
     this.#ledger.emptied(why);
     this.#snapshots.interrupted();
     this.#snapshots.incompleteFor(RECOVERY_MS);

@@ -39,7 +39,8 @@ redis.call('HSET', meta, 'seen', whole(now))
  * Takes or renews a gateway's lease. ARGV: gateway, id of the lease it has or empty, milliseconds, `1` to be given
  * another one, leases at most; then how many of its former holders to keep alive, those, and those to let go.
  * Answers: id; kept, new, lapsed (the one it had was claimed) or moved (the one it had is unknown, or another was wanted);
- * when this store began, and how many milliseconds ago. With 0 milliseconds all it has runs out at once.
+ * when this store began, and how many milliseconds ago; when the lease runs out. With 0 milliseconds all it has runs out
+ * at once.
  */
 export const RENEW = `#!lua flags=allow-oom
 ${HEAD}
@@ -62,12 +63,12 @@ end
 local age = math.max(0, math.floor((micros - tonumber(born)) / 1000))
 if ttl == 0 then
   if id ~= '' then release(holderOf(id)) end
-  return {id, 'kept', born, age}
+  return {id, 'kept', born, age, now + ttl}
 end
 local isHeld = id ~= '' and redis.call('ZSCORE', live, holderOf(id))
 if isHeld and ARGV[4] ~= '1' then
   redis.call('ZADD', live, whole(now + ttl), holderOf(id))
-  return {id, 'kept', born, age}
+  return {id, 'kept', born, age, now + ttl}
 end
 local verdict = 'new'
 if id ~= '' then
@@ -80,7 +81,7 @@ while redis.call('ZSCORE', live, holderOf(whole(number))) or redis.call('ZSCORE'
   number = number + 1
 end
 redis.call('ZADD', live, whole(now + ttl), holderOf(whole(number)))
-return {whole(number), verdict, born, age}
+return {whole(number), verdict, born, age, now + ttl}
 `;
 
 /**

@@ -4,6 +4,7 @@
 // Called by redis-store.ts. Elsewhere: what a renewal decides (lease-scripts.ts).
 
 import type { Clock } from "#core/runtime/clock.ts";
+import { RECOVERY_MS } from "../memory-store.ts";
 import type { PresenceEmptied } from "../presence.ts";
 import type { RedisConnection } from "./connection.ts";
 import { leaseKeys } from "./keys.ts";
@@ -26,12 +27,15 @@ interface LeaseOptions {
   readonly connection: RedisConnection;
   readonly prefix: string;
   readonly clock: Clock;
+  /** Whether one clock measures leases and batches: then no batch is applied after the end of its lease. */
+  readonly isFenced: boolean;
 }
 
 export class Lease {
   readonly #options: LeaseOptions;
   #held: Held | undefined;
   #endsAtMs = 0;
+  #fenceMs = 0;
   /** Of the connection, when this lease was taken: what was told before a later loss may be gone. */
   #losses = 0;
   #storeBornAtMs = 0;
@@ -47,6 +51,11 @@ export class Lease {
     const { connection, clock } = this.#options;
     const isInForce = clock.monotonic() < this.#endsAtMs && connection.losses === this.#losses;
     return isInForce ? this.#held?.holder : undefined;
+  }
+
+  /** When the lease runs out by the server's clock; 0: the server that is asked may have another clock. */
+  get fenceMs(): number {
+    return this.#fenceMs;
   }
 
   /** About when the store began, in monotonic milliseconds of this process. */
@@ -78,13 +87,16 @@ export class Lease {
     ]);
     this.#leaving = this.#leaving.filter((holder) => !leaving.includes(holder));
     if (ttlMs === 0) return undefined;
-    const [id, verdict, born, ageMs] = listOf(reply);
+    const [id, verdict, born, ageMs, fenceMs] = listOf(reply);
     this.#held = { id: textOf(id), holder: `${gateway}/${textOf(id)}`, born: textOf(born) };
     // From when it was asked for: the store's own time began later.
     this.#endsAtMs = startedAtMs + ttlMs;
+    this.#fenceMs = this.#options.isFenced ? numberOf(fenceMs) : 0;
     this.#losses = losses;
     this.#storeBornAtMs = clock.monotonic() - numberOf(ageMs);
-    if (before === undefined || before.id === this.#held.id) return undefined;
+    // Others may be telling all again to a store that has just begun, and that is no news: lists lack them until then.
+    if (before === undefined) return numberOf(ageMs) < RECOVERY_MS ? "restarted" : undefined;
+    if (before.id === this.#held.id) return undefined;
     if (verdict === "moved") this.#retire(before.holder);
     if (before.born !== this.#held.born) return "restarted";
     return verdict === "lapsed" ? "lapsed" : "moved";

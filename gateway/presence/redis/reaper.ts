@@ -1,5 +1,5 @@
-// Owns: taking away what dead holders left, and keeping who is gone with them until somebody asks (each user is handed
-// out once). Dead ones are found by looking at the leases, and by meeting one in a topic. Invariant: one gateway looks at
+// Owns: taking away what dead holders left, and telling who is gone with them, each user once. They are told as soon as they
+// are found: a user who comes back meanwhile is told by another gateway, and must not be overtaken by much. Dead ones are found by looking at the leases, and by meeting one in a topic. Invariant: one gateway looks at
 // a time, so that looking costs as much as there are gateways, whatever they hold. Called by redis-store.ts.
 // Elsewhere: who is dead (lease-scripts.ts), what is taken away in one step (topic-scripts.ts).
 
@@ -47,6 +47,8 @@ export class Reaper {
   readonly #options: ReaperOptions;
   readonly #aliveUntilMs = new Map<string, number>();
   readonly #doubts = new Map<string, readonly string[]>();
+  readonly #listeners = new Set<(gone: readonly PresenceReaped[]) => void>();
+  /** Where nobody listens: kept for `reap`. */
   #gone: PresenceReaped[] = [];
 
   constructor(options: ReaperOptions) {
@@ -57,7 +59,11 @@ export class Reaper {
     return { gone: this.#gone.length, alive: this.#aliveUntilMs.size, doubts: this.#doubts.size };
   }
 
-  /** Looks for dead holders, and answers who is gone with them. */
+  onGone(listener: (gone: readonly PresenceReaped[]) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Looks for dead holders, and answers who is gone with them, where nobody listens. */
   async reap(): Promise<readonly PresenceReaped[]> {
     try {
       await this.#look();
@@ -144,10 +150,14 @@ export class Reaper {
       const reply = await connection.run("earshotRemove", topicKeys(prefix, topicId, holder), [holder, STEP_ENTRIES]);
       const [isLeft, users, version, gone] = listOf(reply);
       const [count, versionNumber] = [numberOf(users), numberOf(version)];
-      for (const user of listOf(gone)) {
-        this.#gone.push({ topicId, userId: textOf(user), count, version: versionNumber });
-      }
+      this.#tell(listOf(gone).map((user) => ({ topicId, userId: textOf(user), count, version: versionNumber })));
       if (isLeft !== 1) return;
     }
+  }
+
+  #tell(gone: readonly PresenceReaped[]): void {
+    if (gone.length === 0) return;
+    if (this.#listeners.size === 0) this.#gone.push(...gone);
+    for (const listener of this.#listeners) listener(gone);
   }
 }

@@ -55,7 +55,7 @@ export class RedisPresenceStore implements PresenceStore {
     this.#prefix = prefix;
     this.#clock = clock;
     this.#connection = connection;
-    this.#lease = new Lease({ connection, prefix, clock });
+    this.#lease = new Lease({ connection, prefix, clock, isFenced: target.mode !== "Cluster" });
     this.#index = new HolderIndex(connection, prefix);
     this.#reaper = new Reaper({ connection, lease: this.#lease, prefix, clock });
     const help = "What this gateway keeps about presence in Redis, by kind.";
@@ -71,6 +71,10 @@ export class RedisPresenceStore implements PresenceStore {
 
   onFound(listener: () => void): void {
     this.#connection.onReady(listener);
+  }
+
+  onGone(listener: (gone: readonly PresenceReaped[]) => void): void {
+    this.#reaper.onGone(listener);
   }
 
   async renewLease(gatewayIncarnation: string, ttlMs: number): Promise<void> {
@@ -104,6 +108,7 @@ export class RedisPresenceStore implements PresenceStore {
         const reply = await this.#connection.run("earshotApply", topicKeys(this.#prefix, topicId, holder), [
           holder,
           batch,
+          this.#lease.fenceMs,
           ...args,
         ]);
         const [left, holders, results] = listOf(reply);

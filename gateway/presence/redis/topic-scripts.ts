@@ -52,14 +52,19 @@ end
 `;
 
 /**
- * One holder's operations of one batch. ARGV: holder, number of the batch, then for each operation `+` or `-`, the
- * subscription's name, its user, what is written of it (empty to leave).
+ * One holder's operations of one batch. ARGV: holder, number of the batch, milliseconds of the server's clock at which the
+ * holder's lease runs out (0: not to be looked at), then for each operation `+` or `-`, the subscription's name, its user,
+ * what is written of it (empty to leave).
  * Answers: subscriptions that the holder has here now; who else holds some, if it had none before; and for each operation
- * whether it changed something, users and version afterwards. EARSHOT_OLD: a newer batch was here, or the holder is dead.
+ * whether it changed something, users and version afterwards. EARSHOT_OLD: it came after a newer batch, or after the holder's lease.
  */
 export const APPLY = `#!lua
 ${HEAD}
 local holder, batch = ARGV[1], tonumber(ARGV[2])
+local fence, time = tonumber(ARGV[3]), redis.call('TIME')
+if fence > 0 and time[1] * 1000 + time[2] / 1000 >= fence then
+  return redis.error_reply('EARSHOT_OLD this came after the end of the lease')
+end
 local last = redis.call('HMGET', held, '#b', '#c', '#v')
 if last[1] and tonumber(last[1]) > batch then return redis.error_reply('EARSHOT_OLD this batch is older than the last') end
 local function size() return math.max(0, redis.call('HLEN', held) - 3) end
@@ -70,7 +75,7 @@ local results = {}
 if last[1] and tonumber(last[1]) == batch then
   local changed = {}
   for index in string.gmatch(last[2], '%d+') do changed[tonumber(index)] = true end
-  for at = 3, #ARGV, 4 do
+  for at = 4, #ARGV, 4 do
     local isThere = redis.call('HEXISTS', users, ARGV[at + 2]) == 1
     results[#results + 1] = changed[at] and isThere == (ARGV[at] == '+') and 1 or 0
     results[#results + 1] = count
@@ -112,7 +117,7 @@ local function leave(name, user)
 end
 if version == 0 then bump() end
 local changes = {}
-for at = 3, #ARGV, 4 do
+for at = 4, #ARGV, 4 do
   local changed
   if ARGV[at] == '+' then changed = join(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   else changed = leave(ARGV[at + 1], ARGV[at + 2]) end
