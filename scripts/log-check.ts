@@ -43,18 +43,27 @@ const OF_NODE = /^\(node:\d+\) |^\(Use `node --trace-/;
 
 /** What is wrong, one sentence each: log, line, and what; never the line itself, which may hold a secret. */
 export function checkLogs(logs: readonly KeptLog[], rules: LogRules): readonly string[] {
-  return logs.flatMap(({ name, text }) =>
-    text.split("\n").flatMap((line, index) => problemsOf(line, rules).map((what) => `${name}:${index + 1}: ${what}`)),
-  );
+  return logs.flatMap(({ name, text }) => {
+    const lines = text.split("\n").filter((line) => line !== "");
+    return lines.flatMap((line, index) => {
+      const isAlone = [lines[index - 1], lines[index + 1]].every((other) => other === undefined || isJson(other));
+      return problemsOf(line, isAlone, rules).map((what) => `${name}:${index + 1}: ${what}`);
+    });
+  });
 }
 
-function problemsOf(line: string, rules: LogRules): readonly string[] {
-  if (line === "") return [];
+function isJson(line: string): boolean {
+  return parsed(line) !== undefined;
+}
+
+/** `isAlone`: neither the line before it nor the one behind is plain text. */
+function problemsOf(line: string, isAlone: boolean, rules: LogRules): readonly string[] {
   const problems = FORBIDDEN.flatMap(([pattern, what]) => (pattern.test(line) ? [`holds ${what}`] : []));
   if (rules.secrets.some((secret) => line.includes(secret))) problems.push("holds a secret");
   const fields = parsed(line);
   if (fields === undefined) {
-    if (!OF_NODE.test(line)) problems.push("is no line of JSON");
+    // One sentence says why a process cannot begin (core/runtime/process.ts); an error that nobody caught has many lines.
+    if (!OF_NODE.test(line) && !isAlone) problems.push("is no line of JSON");
     return problems;
   }
   const { level, time, role, message } = fields;

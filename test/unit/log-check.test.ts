@@ -15,7 +15,12 @@ test("lines with a constant sentence and fields pass, and so does what Node.js s
   expect(
     check({ ...GOOD, gateway: "gateway-0", tookMs: 3, error: { name: "Error", message: "read ECONNRESET" } }),
   ).toEqual([]);
-  expect(check("(node:42) Warning: something is deprecated")).toEqual([]);
+  expect(check("(node:42) Warning: something is deprecated\n(Use `node --trace-deprecation ...`)")).toEqual([]);
+});
+
+test("the one sentence of a process that cannot begin passes, and so do the lines of its next start", () => {
+  expect(check("peers (--peers, EARSHOT_PEERS) must be folder:<path>")).toEqual([]);
+  expect(check(`peers must be folder:<path>\n${JSON.stringify(GOOD)}`)).toEqual([]);
 });
 
 test.each([
@@ -31,7 +36,7 @@ test.each([
   ["a sentence put together", { ...GOOD, message: "link to router-7 dead" }, "has a sentence that is not constant"],
   ["no sentence", { ...GOOD, message: undefined }, "has no message"],
   ["no role", { ...GOOD, role: "" }, "has no role"],
-  ["no JSON", "TypeError: x is not a function", "is no line of JSON"],
+  ["an error that nobody caught", "TypeError: x is not a function\n    at router/main.ts:7", "is no line of JSON"],
 ])("%s in a log is found, and is not shown", (_what, line, problem) => {
   const found = check(line);
   expect(found).toContain(`router-0.log:2: ${problem}`);
