@@ -101,11 +101,11 @@ test("an hour back ends no token before its time", async () => {
   setClock(HOUR_MS);
   const kept = await openWebSocket(fleet.ws(), {
     topics: [TOPIC],
-    token: signToken({ sub: "alice", exp: nowS() + 3 }),
+    token: signToken({ sub: "alice", exp: nowS() + 6 }),
   });
   setClock(0);
-  // Three seconds of the first clock are over when this one ends.
-  const short = await openWebSocket(fleet.ws(), { topics: [TOPIC], token: signToken({ sub: "bob", exp: nowS() + 5 }) });
+  // Six seconds of the first clock are over when this one ends.
+  const short = await openWebSocket(fleet.ws(), { topics: [TOPIC], token: signToken({ sub: "bob", exp: nowS() + 8 }) });
   expect(await short.closed).toMatchObject({ code: 3101 });
   await publish(fleet.http("gateway-1"), TOPIC, "alice hears");
   await kept.frames.next({ type: "message", payload: "alice hears" });

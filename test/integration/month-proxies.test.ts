@@ -37,7 +37,7 @@ describe.skipIf(!isNginxThere())("behind nginx", () => {
   beforeAll(async () => {
     fleet = await startFleet({
       gateways: 1,
-      env: { EARSHOT_TRUSTED_PROXIES: "127.0.0.1", EARSHOT_CONNECTIONS_PER_ADDRESS: "3" },
+      env: { EARSHOT_TRUSTED_PROXIES: "127.0.0.1", EARSHOT_CONNECTIONS_PER_ADDRESS: "6" },
     });
     gateway = fleet.http();
     const [web = "", grpc = ""] = documented();
@@ -145,7 +145,7 @@ describe.skipIf(!isNginxThere())("behind nginx", () => {
   }
 
   test("a limit of addresses counts the client that the proxy names, and nobody names himself", async () => {
-    const own = await Promise.all([1, 2, 3].map(() => firstEventFrom("127.0.0.2")));
+    const own = await Promise.all([1, 2, 3, 4, 5, 6].map(() => firstEventFrom("127.0.0.2")));
     for (const { text } of own) expect(text).toContain('"type":"welcome"');
     expect((await firstEventFrom("127.0.0.2")).text).toContain('"type":"reconnect"');
     const forged = await firstEventFrom("127.0.0.2", { "x-forwarded-for": "198.51.100.7" });
