@@ -148,7 +148,7 @@ function createDoors(options: GatewayOptions, core: ReturnType<typeof createCore
   const pings = new Pings(clock, { intervalMs: config.pingInterval, unansweredMax: PINGS_UNANSWERED_MAX });
   const comments = new Pings(clock, {
     intervalMs: config.pingInterval / 2,
-    unansweredMax: Number.POSITIVE_INFINITY,
+    unansweredMax: 2 * PINGS_UNANSWERED_MAX,
   });
   const webSockets = new WebSocketDoor({
     client: { sessions, subscribing, edge, pings, wheel, clock, log, limits: config, totals: metrics },
@@ -161,6 +161,6 @@ function createDoors(options: GatewayOptions, core: ReturnType<typeof createCore
   const shared = { edge, sessions, subscribing, admission, subscriptionsMax };
   const sseRoutes = createSseRoutes({ ...shared, trusted, pings: comments, anonymous: config.anonymous });
   const bindSubscriber = (server: Server, connections: GrpcConnections): void =>
-    bindSubscriberService(server, { ...shared, connections, wheel, log });
+    bindSubscriberService(server, { ...shared, connections, pings: comments, wheel, log });
   return { webSockets, sseRoutes, bindSubscriber, pings, comments };
 }

@@ -12,6 +12,7 @@ import { type SubscribeRequest, type SubscribeResponse, SubscriberService } from
 import { GRPC } from "../fanout/encoding.ts";
 import type { Admission } from "../sessions/admission.ts";
 import type { OutboxSocket } from "../sessions/outbox.ts";
+import { type Ping, type Pinged, type Pings, Taking } from "../sessions/pings.ts";
 import type { Session, SessionEnd, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 import type { Subscribing } from "../sessions/subscribing.ts";
@@ -24,6 +25,7 @@ export interface SubscriberDeps {
   readonly admission: Admission;
   readonly subscriptionsMax: number;
   readonly connections: Pick<GrpcConnections, "hold" | "leave">;
+  readonly pings: Pings;
   readonly wheel: Wheel;
   readonly log: Log;
 }
@@ -92,14 +94,16 @@ function refuseIfNone(deps: SubscriberDeps, { principal }: Caller, topicIds: rea
   throw refused;
 }
 
-class GrpcStream implements Transport {
+class GrpcStream implements Transport, Pinged {
   readonly encoding = GRPC;
-  readonly socket: OutboxSocket;
+  readonly socket: GrpcSocket;
   readonly session: Session;
-  /** TCP finds out who is gone; nothing is said for it. */
+  /** TCP finds out who is gone while nothing waits; nothing is said for it. */
   readonly pingIntervalMs = 0;
   readonly #call: Call;
   readonly #deps: SubscriberDeps;
+  readonly #ping: Ping;
+  readonly #taking = new Taking();
   #release: (() => void) | undefined;
   #moving: Timer | undefined;
 
@@ -109,7 +113,16 @@ class GrpcStream implements Transport {
     this.#release = deps.connections.hold(call.getPeer());
     this.socket = new GrpcSocket(call);
     this.session = deps.sessions.enter(this, address);
+    this.#ping = deps.pings.add(this);
     for (const over of ["cancelled", "error", "close"]) call.once(over, () => this.#over());
+  }
+
+  ping(): void {
+    if (this.#taking.isAlive(this.socket.writableLength, this.socket.taken)) this.#ping.heard();
+  }
+
+  silent(): void {
+    this.session.end(3102);
   }
 
   /** Its next call is made on a new connection, which is another gateway's, once this one was told to go. */
@@ -126,6 +139,7 @@ class GrpcStream implements Transport {
   }
 
   #over(): void {
+    this.#ping.stop();
     this.#moving?.cancel();
     this.#release?.();
     this.#release = undefined;
@@ -148,6 +162,8 @@ function errorOf(code: SessionEnd["code"], message: string | undefined): Earshot
 const WINDOW_BYTES = 64 * 1024;
 
 class GrpcSocket implements OutboxSocket {
+  /** Bytes that were taken so far. */
+  taken = 0;
   readonly #call: Call;
   #underWay = 0;
 
@@ -167,6 +183,7 @@ class GrpcSocket implements OutboxSocket {
     this.#underWay += bytes.length;
     return this.#call.write(bytes, (error?: Error | null) => {
       this.#underWay -= bytes.length;
+      this.taken += bytes.length;
       taken?.(error);
       if (this.#underWay <= WINDOW_BYTES) this.#tell(error);
     });

@@ -1,6 +1,7 @@
 // Owns: the signs of life of clients: a ping each interval, and an end for who answers none for too long. One timer for
 // all: connections stand in as many slots as the interval has seconds, one of which is pinged each second. WebSockets end
-// where pings stay without an answer; SSE gets comments, which nobody answers.
+// where pings stay without an answer. Nobody answers on a stream (SSE, gRPC): it ends where something waits for its client
+// and the client takes none of it, for as long (TCP finds out after a quarter of an hour, or never).
 
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -16,7 +17,7 @@ const SLOT_MS = 1_000;
 interface PingsOptions {
   /** Counted in whole seconds. */
   readonly intervalMs: number;
-  /** Pings in a row without an answer that a connection outlives; Infinity: any number. */
+  /** Pings in a row without an answer that a connection outlives. */
   readonly unansweredMax: number;
 }
 
@@ -37,6 +38,18 @@ export class Ping {
 
   stop(): void {
     this.slot.delete(this);
+  }
+}
+
+/** What of a stream's bytes its client has taken, as a sign of life. */
+export class Taking {
+  #taken = 0;
+
+  /** Whether nothing waits, or some was taken since it was last asked. `waiting` and `taken` are bytes. */
+  isAlive(waiting: number, taken: number): boolean {
+    const isMore = taken > this.#taken;
+    this.#taken = taken;
+    return waiting === 0 || isMore;
   }
 }
 

@@ -6,7 +6,7 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { SSE } from "../fanout/encoding.ts";
 import { BECAME_STREAM } from "../http/connections.ts";
-import type { Ping, Pinged, Pings } from "../sessions/pings.ts";
+import { type Ping, type Pinged, type Pings, Taking } from "../sessions/pings.ts";
 import type { Session, Transport } from "../sessions/session.ts";
 import type { Sessions } from "../sessions/sessions.ts";
 
@@ -38,6 +38,7 @@ export class SseStream implements Transport, Pinged {
   readonly session: Session;
   readonly #response: ServerResponse;
   readonly #ping: Ping;
+  readonly #taking = new Taking();
 
   /** Writes the head of the answer. `headers` are those that every answer has. */
   constructor(
@@ -61,8 +62,10 @@ export class SseStream implements Transport, Pinged {
   }
 
   ping(): void {
-    // What waits for a slow socket is a sign of life of its own.
-    if (this.session.outbox.clear && this.socket.writableLength === 0) this.socket.write(PING_COMMENT);
+    const waiting = this.socket.writableLength;
+    if (this.#taking.isAlive(waiting, this.socket.bytesWritten - waiting)) this.#ping.heard();
+    // To a client that is behind, what waits says that this gateway lives.
+    if (this.session.outbox.clear && waiting === 0) this.socket.write(PING_COMMENT);
   }
 
   silent(): void {

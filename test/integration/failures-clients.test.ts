@@ -7,10 +7,12 @@ import { afterEach, expect, test, vi } from "vitest";
 import { Drill, DRILL_TOPIC, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { Frames } from "../harness/frames.ts";
+import { openGrpc } from "../harness/grpc-ears.ts";
 import { call } from "../harness/http.ts";
 import { manifest } from "../harness/manifest.ts";
 import { RawWebSocket } from "../harness/raw-websocket.ts";
 import { SilentProxy } from "../harness/silent-proxy.ts";
+import { openSse } from "../harness/sse.ts";
 import { signToken } from "../harness/token.ts";
 import { until } from "../harness/until.ts";
 import { openWebSocket } from "../harness/websocket.ts";
@@ -147,34 +149,50 @@ test("a client that does not read where the Topic says Disconnect: is ended 3103
   expect(await deaf.closed()).toBe(3103);
 });
 
-test("a client that vanishes without a word: its connection ends by missed pongs, its presence leaves, counts go down", async () => {
+const VANISHING = ["by-websocket", "by-sse", "by-grpc"];
+
+test("clients that vanish without a word: connections end by what is not answered or taken, presence leaves, counts go down", async () => {
   const spec = "permissions: Public, presence: Members";
-  const { fleet, drill } = await begin(spec, { EARSHOT_PING_INTERVAL: "2s" });
-  const proxy = await SilentProxy.listen(Number(new URL(fleet.http()).port));
-  closers.push(() => proxy.close());
-  const token = signToken({ sub: "vanishing" });
+  const { fleet, drill } = await begin(spec, { EARSHOT_PING_INTERVAL: "2s" }, PADDING);
+  const http = await SilentProxy.listen(Number(new URL(fleet.http()).port));
+  const grpc = await SilentProxy.listen(Number(new URL(`http://${fleet.grpc()}`).port));
+  closers.push(
+    () => http.close(),
+    () => grpc.close(),
+  );
   const observer = await openWebSocket(fleet.ws("gateway-1"), { topics: [DRILL_TOPIC], query: "presence=true" });
   closers.push(() => observer.close());
   const count = async (): Promise<unknown> =>
     (await call(fleet.http("gateway-1"), "GET", `/api/v1/topics/${DRILL_TOPIC}`)).json["subscriber_count"];
-  const others = await count();
-  const joins = (field: "joined" | "left"): boolean =>
-    observer.frames
-      .of("presence")
-      .some((frame) => ((frame[field] ?? []) as { user_id: string }[]).some((user) => user.user_id === "vanishing"));
-
-  const client = await openWebSocket(`ws://127.0.0.1:${proxy.port}`, { topics: [DRILL_TOPIC], token });
-  closers.push(() => client.close());
-  await until(() => joins("joined"), "its presence is told");
-  await until(async () => (await count()) === Number(others) + 1, "it counts");
+  /** Who of them was told to have come, or to have left. */
+  const told = (field: "joined" | "left"): readonly string[] => {
+    const users = observer.frames.of("presence").flatMap((frame) => (frame[field] ?? []) as { user_id: string }[]);
+    return VANISHING.filter((name) => users.some(({ user_id: userId }) => userId === name));
+  };
+  const others = Number(await count());
   const held = await metric(fleet, "earshot_gateway_connections");
+
+  const [byWebSocket = "", bySse = "", byGrpc = ""] = VANISHING.map((sub) => signToken({ sub }));
+  const socket = await openWebSocket(`ws://127.0.0.1:${http.port}`, { topics: [DRILL_TOPIC], token: byWebSocket });
+  const stream = await openSse(`http://127.0.0.1:${http.port}`, DRILL_TOPIC, bySse);
+  const ears = await openGrpc(`127.0.0.1:${grpc.port}`, [DRILL_TOPIC], { token: byGrpc });
+  closers.push(
+    () => socket.close(),
+    () => stream.close(),
+    () => ears.close(),
+  );
+  await until(() => told("joined").length === VANISHING.length, "their presence is told");
+  await until(async () => (await count()) === others + VANISHING.length, "they count");
   await drill.flows(200);
 
-  proxy.fallSilent();
-  await until(() => joins("left"), "its presence leaves", 30_000);
-  await until(async () => (await count()) === others, "it counts no more");
-  await until(async () => (await metric(fleet, "earshot_gateway_connections")) === held - 1, "its place is free");
+  http.fallSilent();
+  grpc.fallSilent();
+  // The WebSocket ends after 6 s without a pong; streams 5 s after the buffers on their way are full.
+  await until(() => told("left").includes("by-websocket"), "the WebSocket's presence leaves", FULL_MS);
+  await until(() => told("left").length === VANISHING.length, "everybody's presence leaves", 3 * FULL_MS);
+  await until(async () => (await count()) === others, "they count no more");
+  await until(async () => (await metric(fleet, "earshot_gateway_connections")) === held, "their places are free");
   await drill.flows(200);
   await drill.stop();
-  expectUnmoved(drill, "a client that vanished");
+  expectUnmoved(drill, "clients that vanished");
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { CONTROL_FLOOD_SECONDS, PING_INTERVAL_MS, PINGS_UNANSWERED_MAX } from "#core/domain/limits.ts";
 import { ANONYMOUS } from "#core/domain/principal.ts";
 import { Admission } from "../../gateway/sessions/admission.ts";
-import { Pings } from "../../gateway/sessions/pings.ts";
+import { Pings, Taking } from "../../gateway/sessions/pings.ts";
 import { tokenDeadlines } from "../../gateway/sessions/token-life.ts";
 import { readUrlSubscriptions } from "../../gateway/sessions/url-subscriptions.ts";
 import { Wheel } from "../../gateway/sessions/wheel.ts";
@@ -108,6 +108,39 @@ describe("pings", () => {
       ping.heard();
     }
     expect(silent).toBe(0);
+  });
+});
+
+describe("a stream, which answers nothing", () => {
+  it("lives while nothing waits for its client, or some of it is taken", () => {
+    const taking = new Taking();
+    expect(taking.isAlive(0, 0)).toBe(true);
+    expect(taking.isAlive(500, 100)).toBe(true);
+    expect(taking.isAlive(900, 100)).toBe(false);
+    expect(taking.isAlive(900, 101)).toBe(true);
+    expect(taking.isAlive(0, 101)).toBe(true);
+  });
+
+  it("ends once four intervals have passed in which its client took nothing of what waits", () => {
+    const clock = new HandClock();
+    const pings = new Pings(clock, { intervalMs: PING_INTERVAL_MS / 2, unansweredMax: 2 * PINGS_UNANSWERED_MAX });
+    const taking = new Taking();
+    let [waiting, silent] = [0, 0];
+    const ping = pings.add({
+      ping: () => {
+        if (taking.isAlive(waiting, 0)) ping.heard();
+      },
+      silent: () => {
+        silent += 1;
+      },
+    });
+    clock.advance(3_600_000);
+    expect(silent).toBe(0);
+    waiting = 1;
+    clock.advance(60_000);
+    expect(silent).toBe(0);
+    clock.advance(15_000);
+    expect(silent).toBe(1);
   });
 });
 
