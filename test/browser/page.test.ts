@@ -15,7 +15,10 @@ import { until } from "../harness/until.ts";
 
 const WAIT_MS = 30_000;
 
-describe.skipIf(CHROMIUM === undefined)(`the page${NEEDS_CHROMIUM}`, () => {
+/** Milliseconds for one test: none takes a tenth of it where nothing else runs. */
+const TEST_MS = 120_000;
+
+describe.skipIf(CHROMIUM === undefined)(`the page${NEEDS_CHROMIUM}`, { timeout: TEST_MS }, () => {
   let folder: string;
   let standalone: Standalone;
   let browser: Browser;
@@ -331,6 +334,15 @@ describe.skipIf(CHROMIUM === undefined)(`the page${NEEDS_CHROMIUM}`, () => {
     await hide(false);
     await until(async () => (await heard()) > spoken.frames + 10, "it ticks again", WAIT_MS);
     expect(await tab.text("#ticker-counts")).toMatch(/ · 0 lost · 0 doubled$/);
+    await tab.closeContent();
+  });
+
+  test("where a Topic has no channels the ticker says that it cannot run, and nothing is killed for it", async () => {
+    const tab = await openTab("default.counted");
+    await tab.page.getByRole("button", { name: "Kill a router" }).click();
+    await tab.page.getByText(/^The ticker cannot run here: No such topic/).waitFor();
+    await tab.page.getByRole("button", { name: "Start the ticker" }).waitFor();
+    expect(await tab.page.locator("#failovers li").count()).toBe(0);
     await tab.closeContent();
   });
 

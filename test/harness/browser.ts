@@ -17,7 +17,7 @@ export const CHROMIUM: string | undefined = [
 export const NEEDS_CHROMIUM = CHROMIUM === undefined ? " (skipped: chromium is not installed)" : "";
 
 /** Milliseconds that a tab is waited for: a busy machine with two cores and a browser on it. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 const ARGUMENTS = [
   "--headless",

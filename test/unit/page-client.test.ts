@@ -159,10 +159,10 @@ describe("a killed router", () => {
     expect(plainReport(failover)).toBe("No message since");
     failover.hear({ atMs: 1_083, incarnation: "new", tookMs: 1, nextNumber: 8 });
     failover.hear({ atMs: 1_100, incarnation: "third", tookMs: 1, nextNumber: 9 });
-    failover.look();
+    failover.look(1_100);
     expect(plainReport(failover)).toBe("Next message after 63 ms · counting what was lost…");
     ledger.hear(5, 1_101);
-    failover.look();
+    failover.look(1_101);
     expect(plainReport(failover)).toBe("Next message after 63 ms · 0 lost · 0 doubled");
   });
 
@@ -170,7 +170,7 @@ describe("a killed router", () => {
     const { ledger, failover } = failoverAt(1_000);
     failover.hear({ atMs: 1_050, incarnation: "new", tookMs: 1, nextNumber: 8 });
     ledger.spoken(8, 1_051);
-    failover.look();
+    failover.look(1_051);
     expect(failover.state.kind).toBe("over");
   });
 
@@ -180,9 +180,9 @@ describe("a killed router", () => {
     ledger.spoken(2, 0);
     ledger.unknown(1, 0);
     failover.hear({ atMs: 70, incarnation: "new", tookMs: 1, nextNumber: 3 });
-    ledger.settle(1_000);
-    ledger.settle(6_000);
-    failover.look();
+    failover.look(1_000);
+    expect(failover.state.kind).toBe("counting");
+    failover.look(6_000);
     expect(plainReport(failover)).toBe("Next message after 70 ms · 2 lost (1 of them told to the speaker) · 0 doubled");
   });
 });

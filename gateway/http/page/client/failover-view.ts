@@ -107,7 +107,8 @@ export class FailoverView {
     if (!this.#isOn) this.#start();
     this.#note.textContent = "Waiting for the ticker…";
     if (!(await this.#isWarm())) {
-      this.#note.textContent = "The ticker is not heard, so nothing of a kill would be seen.";
+      // One that failed has said why.
+      if (this.#isOn) this.#note.textContent = "The ticker is not heard, so nothing of a kill would be seen.";
       return;
     }
     this.#note.textContent = "";
@@ -137,9 +138,11 @@ export class FailoverView {
     this.#reports.prepend(row);
     while (this.#reports.childElementCount > REPORTS_MAX) this.#reports.lastElementChild?.remove();
     const timer = setInterval(() => {
-      failover.look();
-      outcome.textContent = reportOf(failover.state);
-      if (failover.state.kind !== "over") return;
+      failover.look(performance.now());
+      const { kind } = failover.state;
+      const isAbandoned = kind === "silent" && this.#failover !== failover;
+      outcome.textContent = isAbandoned ? "The ticker was stopped before its next message" : reportOf(failover.state);
+      if (kind !== "over" && !isAbandoned) return;
       clearInterval(timer);
       announce(`${what}: ${outcome.textContent}`);
     }, LOOK_MS);

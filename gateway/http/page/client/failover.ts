@@ -71,8 +71,10 @@ export class Failover {
   }
 
   /** Whether all that was spoken until the next message came is heard or lost by now. */
-  look(): void {
+  look(nowMs: number): void {
     if (this.#state.kind !== "counting") return;
+    // The ticker does so too, but it may have been stopped.
+    this.#ledger.settle(nowMs);
     const { oldestWaiting, counts } = this.#ledger;
     if (oldestWaiting !== undefined && oldestWaiting < this.#endNumber) return;
     const lost = counts.lost - this.#before.counts.lost;
