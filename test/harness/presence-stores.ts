@@ -120,6 +120,8 @@ export class StoreGateway {
   static async open(name: string, store: PresenceStore, ttlMs = 60_000): Promise<StoreGateway> {
     const gateway = new StoreGateway(name, store);
     await gateway.renewed(ttlMs);
+    // A store that has just begun says so to everybody.
+    gateway.emptied.length = 0;
     return gateway;
   }
 

@@ -23,6 +23,8 @@ export interface RedisServerOptions {
   /** Further command line, as `["--cluster-enabled", "yes"]`. */
   readonly args?: readonly string[];
   readonly port?: number;
+  /** The whole command line instead. */
+  readonly command?: readonly string[];
   /** How the harness itself gets in, where it needs a password or TLS. */
   readonly client?: Omit<RedisOptions, "replyMapping">;
 }
@@ -67,10 +69,12 @@ export class RedisServer {
 
   /** Starts it, empty, and waits until it answers. */
   async start(): Promise<void> {
-    const { args = [] } = this.#options;
+    const { args = [], command } = this.#options;
     const common = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", this.folder];
     const ports = args.includes("--tls-port") ? [] : ["--port", String(this.port)];
-    this.#child = spawn("redis-server", [...ports, ...common, ...args], { stdio: ["ignore", "ignore", "inherit"] });
+    this.#child = spawn("redis-server", command ?? [...ports, ...common, ...args], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     process.once("exit", this.#end);
     await until(async () => (await this.client.ping()) === "PONG", "redis answers");
   }
