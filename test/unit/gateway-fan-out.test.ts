@@ -158,6 +158,20 @@ describe("fan-out", () => {
     expect(slow.socket.text).not.toContain("message");
   });
 
+  it("tells of a flight that is measured once, when the last of its recipients was given it", async () => {
+    const { out, clock, counts } = fanOut();
+    const demo = topic("default.demo");
+    for (let index = 0; index < 40; index++) listener(demo, { onWrite: () => clock.advance(0.1) });
+    const measured = flight("a");
+    measured.arrivedAtMs = clock.monotonic();
+    out.put(demo, measured);
+    out.put(demo, flight("b"));
+    out.run();
+    expect(counts.handedOn).toBe(0);
+    await until(() => demo.items.length === 0, "both were handed on");
+    expect(counts.handedOn).toBe(1);
+  });
+
   it("ends a slice after 2 ms and goes on in the next turn, without skipping or repeating anybody", async () => {
     const { out, clock, counts } = fanOut();
     const demo = topic("default.demo");

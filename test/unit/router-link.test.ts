@@ -47,7 +47,8 @@ class HandCall extends EventEmitter {
   }
 }
 
-function handLink(clock: HandClock, incarnation = "g0"): { link: Link; call: HandCall } {
+function handLink(clock: HandClock, incarnation = "g0"): { link: Link; call: HandCall; measured: string[] } {
+  const measured: string[] = [];
   const call = new HandCall();
   const link = new Link({
     call: call as unknown as LinkCall,
@@ -56,10 +57,10 @@ function handLink(clock: HandClock, incarnation = "g0"): { link: Link; call: Han
     dropped: () => {},
     dead: () => {},
     flushSoon: () => {},
-    batchSent: () => {},
-    batchHandedOn: () => {},
+    batchSent: (records, waitedMs) => measured.push(`${records} sent after ${waitedMs}`),
+    batchHandedOn: (tookMs) => measured.push(`handed on after ${tookMs}`),
   });
-  return { link, call };
+  return { link, call, measured };
 }
 
 class Table {
@@ -90,6 +91,25 @@ class Table {
     return { link, ask };
   }
 }
+
+test("a batch is measured by its oldest record: until it is written, and until the gateway has handed it on", () => {
+  const clock = new HandClock();
+  const { link, call, measured } = handLink(clock);
+  const record = (): QueuedRecord => {
+    const framed = Buffer.from([BATCH_RECORD, 0]);
+    return { framed, topicId: "shop.chat", kind: "message", low: false, atMs: clock.monotonic(), receiptId: 0 };
+  };
+  link.push(record());
+  link.flush();
+  link.push(record());
+  clock.advance(30);
+  link.push(record());
+  call.taken();
+  expect(measured.splice(0)).toEqual(["1 sent after 0", "2 sent after 30"]);
+  clock.advance(20);
+  link.confirmed(2);
+  expect(measured).toEqual(["handed on after 50", "handed on after 50"]);
+});
 
 test("a confirm speaks of what the gateway has heard: it goes behind what is queued, but never waits for a slow gateway", () => {
   const { link, call } = handLink(new HandClock());
