@@ -232,6 +232,18 @@ export class MessageCounter {
     return times;
   }
 
+  /** Milliseconds from a publish to its hearing, of all that were begun before some moment, at every ear. */
+  deliveries(beforeMs: number): readonly number[] {
+    const times: number[] = [];
+    for (const { came } of this.#ears.values()) {
+      for (const [number, { atMs }] of came) {
+        const { beganMs } = this.#at(number);
+        if (beganMs < beforeMs) times.push(atMs - beganMs);
+      }
+    }
+    return times;
+  }
+
   #message(ear: Ear, number: number, messageId: string, seq: number): void {
     const nowMs = performance.now();
     if (ear.came.size > 0) ear.longestSilenceMs = Math.max(ear.longestSilenceMs, nowMs - ear.lastAtMs);

@@ -2,6 +2,8 @@
 // transport: what is kept there cannot change, the rest goes on, and all of it heals by itself once there is room.
 
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Drill, DRILL_TOPIC, type DrilledFleet, tellFigures } from "../harness/drill.ts";
 import { DrilledStandalone } from "../harness/drilled-standalone.ts";
@@ -92,6 +94,8 @@ describe.skipIf(without !== undefined)(`a full disk${without === undefined ? "" 
     await drill.flows(SETTLED);
     await drill.stop();
     expectBorne(drill, "full disk, router killed meanwhile");
+    const drafts = readdirSync(join(standalone.stateFolder, "run")).filter((name) => name.endsWith(".tmp"));
+    expect(drafts).toEqual([]);
     // Nobody else ended.
     expect(pids().filter((pid) => !before.has(pid))).toEqual([fleet.peer(victim).pid]);
     const { stderr } = standalone;
