@@ -121,6 +121,12 @@ export class Child implements Component {
     this.process?.kill(signal);
   }
 
+  /** Kills it because somebody wants to see that: its next start need not wait as after a failure of its own. */
+  killOnPurpose(): void {
+    this.#backoff.reset();
+    this.kill("SIGKILL");
+  }
+
   /** Asks the process to hand over and end; resolves when it has. It is not started again. */
   drain(): Promise<void> {
     return this.#end(askToEnd);

@@ -24,7 +24,7 @@ export class RouterKiller {
     if (nowMs - this.#lastMs < PAUSE_MS) return "too_soon";
     if (router === undefined || ready.length < 2) return "only_one";
     this.#lastMs = nowMs;
-    router.kill("SIGKILL");
+    router.killOnPurpose();
     return "killed";
   }
 }

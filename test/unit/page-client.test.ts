@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CLOSES } from "#core/domain/closes.ts";
 import { comebackOf } from "../../gateway/http/page/client/comeback.ts";
-import { Failover, reportOf } from "../../gateway/http/page/client/failover.ts";
+import { Failover, repeatedText, reportOf } from "../../gateway/http/page/client/failover.ts";
 import { payloadText, publishFrame, typedPayload } from "../../gateway/http/page/client/frames.ts";
 import { changed, countedHere, NOBODY } from "../../gateway/http/page/client/members.ts";
 import { snippetOf } from "../../gateway/http/page/client/snippets.ts";
@@ -106,7 +106,7 @@ describe("the ticker's books", () => {
     ledger.spoken(2, 25);
     expect(ledger.hear(1, 3)).toBe(3);
     expect(ledger.oldestWaiting).toBe(2);
-    expect(ledger.counts).toEqual({ heard: 1, lost: 0, told: 0, doubled: 0, waiting: 1 });
+    expect(ledger.counts).toEqual({ heard: 1, lost: 0, doubled: 0, repeated: 0, waiting: 1 });
   });
 
   test("a number that is heard again is doubled", () => {
@@ -117,27 +117,33 @@ describe("the ticker's books", () => {
     expect(ledger.counts).toMatchObject({ heard: 1, doubled: 1 });
   });
 
-  test("a number that does not come is lost after a while, sooner where its speaker was told", () => {
+  test("a number that does not come is lost after a while", () => {
     const ledger = new TickLedger();
     ledger.spoken(1, 0);
     ledger.spoken(2, 25);
-    ledger.unknown(2, 30);
-    ledger.settle(1_029);
+    ledger.settle(5_999);
     expect(ledger.counts).toMatchObject({ lost: 0, waiting: 2 });
-    ledger.settle(1_030);
-    expect(ledger.counts).toMatchObject({ lost: 1, told: 1, waiting: 1 });
     ledger.settle(6_000);
-    expect(ledger.counts).toMatchObject({ lost: 2, told: 1, waiting: 0 });
-    expect(ledger.oldestWaiting).toBeUndefined();
+    expect(ledger.counts).toMatchObject({ lost: 1, waiting: 1 });
+    expect(ledger.oldestWaiting).toBe(2);
+  });
+
+  test("a number that is spoken again counts once, and is doubled if both are heard", () => {
+    const ledger = new TickLedger();
+    ledger.spoken(1, 0);
+    ledger.repeat();
+    ledger.hear(1, 60);
+    expect(ledger.counts).toMatchObject({ heard: 1, doubled: 0, repeated: 1 });
+    ledger.hear(1, 61);
+    expect(ledger.counts).toMatchObject({ heard: 1, doubled: 1, lost: 0 });
   });
 
   test("a lost number that comes after all is heard, and not doubled", () => {
     const ledger = new TickLedger();
     ledger.spoken(1, 0);
-    ledger.unknown(1, 0);
     ledger.settle(10_000);
     ledger.hear(1, 10_001);
-    expect(ledger.counts).toEqual({ heard: 1, lost: 0, told: 0, doubled: 0, waiting: 0 });
+    expect(ledger.counts).toEqual({ heard: 1, lost: 0, doubled: 0, repeated: 0, waiting: 0 });
   });
 });
 
@@ -174,16 +180,19 @@ describe("a killed router", () => {
     expect(failover.state.kind).toBe("over");
   });
 
-  test("took what it says it took, and whether the speaker knows", () => {
+  test("took what it says it took, and says what was spoken again", () => {
     const { ledger, failover } = failoverAt(0);
     ledger.spoken(1, 0);
     ledger.spoken(2, 0);
-    ledger.unknown(1, 0);
+    ledger.repeat();
     failover.hear({ atMs: 70, incarnation: "new", tookMs: 1, nextNumber: 3 });
+    ledger.hear(1, 80);
     failover.look(1_000);
     expect(failover.state.kind).toBe("counting");
+    expect(repeatedText(failover.state)).toBe("");
     failover.look(6_000);
-    expect(plainReport(failover)).toBe("Next message after 70 ms · 2 lost (1 of them told to the speaker) · 0 doubled");
+    expect(plainReport(failover)).toBe("Next message after 70 ms · 1 lost · 0 doubled");
+    expect(repeatedText(failover.state)).toBe("; 1 answered publish_unknown and spoken again");
   });
 });
 

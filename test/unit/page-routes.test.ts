@@ -271,7 +271,7 @@ test("the guard names what is wrong", () => {
 describe("the supervisor", () => {
   const router = (pid: number, kind: "ready" | "starting") => {
     const signals: string[] = [];
-    const child = { state: { kind }, process: { pid }, kill: (signal: string) => signals.push(signal) };
+    const child = { state: { kind }, process: { pid }, killOnPurpose: () => signals.push("SIGKILL") };
     return { child: child as unknown as Child, signals };
   };
 

@@ -59,6 +59,16 @@ test("a process is starting until it says that it is ready", async () => {
   expect(recorder.readies).toBe(1);
 });
 
+test("a process that is killed on purpose again and again is started again as after the first time", async () => {
+  const [child, recorder] = childOf(READY);
+  for (const times of [1, 2, 3, 4]) {
+    await until(() => recorder.readies === times, `it is ready for time ${times}`);
+    child.killOnPurpose();
+  }
+  await until(() => recorder.ends.length === 4, "it was killed four times");
+  for (const { restartInMs } of recorder.ends) expect(restartInMs).toBeLessThanOrEqual(500);
+});
+
 test("a process that was killed is started again within a second, as another one", async () => {
   const [child, recorder] = childOf(READY);
   await until(() => child.state.kind === "ready", "it is ready");

@@ -3,7 +3,7 @@
 
 import { Chart } from "./chart.ts";
 import { announce, at, make, secondsText } from "./dom.ts";
-import { type Arrival, Failover, reportOf } from "./failover.ts";
+import { type Arrival, Failover, repeatedText, reportOf } from "./failover.ts";
 import { type KillOptions, killRouter, untilRunning } from "./killing.ts";
 import type { Ticker } from "./ticker.ts";
 
@@ -131,24 +131,30 @@ export class FailoverView {
   /** Shows a kill, and goes on showing it until the router runs again. */
   async #report(failover: Failover, router: Parameters<typeof untilRunning>[0], options: KillOptions): Promise<void> {
     const what = `${router.name} (pid ${router.pid}) killed`;
-    const outcome = make("strong", reportOf(failover.state));
-    const process = make("small", `${what}, starting again…`);
+    let running = "starting again…";
+    const outcome = make("strong", "");
+    const process = make("small", "");
     const row = make("li", "");
     row.append(outcome, process);
+    const show = (text: string): void => {
+      outcome.textContent = text;
+      process.textContent = `${what}, ${running}${repeatedText(failover.state)}`;
+    };
+    show(reportOf(failover.state));
     this.#reports.prepend(row);
     while (this.#reports.childElementCount > REPORTS_MAX) this.#reports.lastElementChild?.remove();
     const timer = setInterval(() => {
       failover.look(performance.now());
       const { kind } = failover.state;
       const isAbandoned = kind === "silent" && this.#failover !== failover;
-      outcome.textContent = isAbandoned ? "The ticker was stopped before its next message" : reportOf(failover.state);
+      show(isAbandoned ? "The ticker was stopped before its next message" : reportOf(failover.state));
       if (kind !== "over" && !isAbandoned) return;
       clearInterval(timer);
       announce(`${what}: ${outcome.textContent}`);
     }, LOOK_MS);
     const afterMs = await untilRunning(router, options);
-    const again = afterMs === undefined ? "not running again yet" : `running again after ${secondsText(afterMs)}`;
-    process.textContent = `${what}, ${again}`;
+    running = afterMs === undefined ? "not running again yet" : `running again after ${secondsText(afterMs)}`;
+    show(outcome.textContent ?? "");
   }
 
   /** Waits until enough was heard to know what is usual. */

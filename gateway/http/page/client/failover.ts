@@ -28,9 +28,9 @@ export type FailoverState =
       readonly kind: "over";
       readonly nextAfterMs: number;
       readonly lost: number;
-      /** Lost ones whose speaker was told that nothing is known of them. */
-      readonly told: number;
       readonly doubled: number;
+      /** Numbers that the ticker spoke again, as nothing was known of them. */
+      readonly repeated: number;
     };
 
 /** As things stood when the kill was asked for. */
@@ -79,20 +79,13 @@ export class Failover {
     if (oldestWaiting !== undefined && oldestWaiting < this.#endNumber) return;
     const lost = counts.lost - this.#before.counts.lost;
     const doubled = counts.doubled - this.#before.counts.doubled;
-    const told = counts.told - this.#before.counts.told;
-    this.#state = { kind: "over", nextAfterMs: this.#state.nextAfterMs, lost, told, doubled };
+    const repeated = counts.repeated - this.#before.counts.repeated;
+    this.#state = { kind: "over", nextAfterMs: this.#state.nextAfterMs, lost, doubled, repeated };
   }
 }
 
 /** Between a number and what it counts: they stay in one line. */
 const NBSP = "\u00a0";
-
-/** Earshot never repeats what may have been heard: it tells the speaker (`publish_unknown`), who knows whether to. */
-function lostText({ lost, told }: { readonly lost: number; readonly told: number }): string {
-  if (lost === 0) return `0${NBSP}lost`;
-  const known = Math.min(lost, told);
-  return `${lost}${NBSP}lost (${known === lost ? "" : `${known} of them `}told to the speaker)`;
-}
 
 /** What is known so far, in words. */
 export function reportOf(state: FailoverState): string {
@@ -102,10 +95,16 @@ export function reportOf(state: FailoverState): string {
     case "counting":
       return `${nextText(state)} · counting what was lost…`;
     case "over":
-      return `${nextText(state)} · ${lostText(state)} · ${state.doubled}${NBSP}doubled`;
+      return `${nextText(state)} · ${state.lost}${NBSP}lost · ${state.doubled}${NBSP}doubled`;
   }
 }
 
 function nextText({ nextAfterMs }: { readonly nextAfterMs: number }): string {
   return `Next message after ${Math.round(nextAfterMs)}${NBSP}ms`;
+}
+
+/** What the ticker did about numbers of which nothing was known; empty where there were none. */
+export function repeatedText(state: FailoverState): string {
+  if (state.kind !== "over" || state.repeated === 0) return "";
+  return `; ${state.repeated} answered publish_unknown and spoken again`;
 }

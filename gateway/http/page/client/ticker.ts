@@ -1,6 +1,7 @@
 // Owns: the ticker: a number spoken every few hundredths of a second on a channel of its own, and heard back over the same
 // connection, so that whatever happens in between shows. It runs while somebody asked for it and the page is visible.
-// A number that was refused with `retryable: true` was not spoken, and is spoken again, as docs/protocol.md allows.
+// A number that was refused with `retryable: true` was not spoken, and is spoken again. So is one of which nothing is known
+// (`publish_unknown`): Earshot leaves that to the speaker, who can do it where a payload has an id of its own, as a number is.
 // Elsewhere: the books (tick-ledger.ts), what is shown (failover-view.ts).
 
 import type { Connection, PublishAnswer } from "./connection.ts";
@@ -28,7 +29,7 @@ export class Ticker {
   readonly #connection: Connection;
   readonly #events: TickerEvents;
   readonly #name = randomName();
-  /** Refused and not spoken; as many as fit into the seconds that an answer takes, since no new one begins meanwhile. */
+  /** To be spoken again; as many as fit into the seconds that an answer takes, since no new one begins meanwhile. */
   readonly #again: number[] = [];
   readonly arrivals: Arrival[] = [];
   ledger = new TickLedger();
@@ -115,8 +116,9 @@ export class Ticker {
 
   #answered(number: number, answer: PublishAnswer): void {
     if (answer.type !== "error") return;
-    if (answer.retryable) this.#again.push(number);
-    else if (answer.code === "publish_unknown") this.ledger.unknown(number, performance.now());
+    const isUnknown = answer.code === "publish_unknown";
+    if (isUnknown) this.ledger.repeat();
+    if (isUnknown || answer.retryable) this.#again.push(number);
     else this.#fail(answer.message);
   }
 
