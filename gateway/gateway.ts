@@ -137,7 +137,7 @@ function createCore(options: GatewayOptions) {
     subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
-  registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel });
+  registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel, clock });
   return { upstream, subscribing, rights, sessions, admission, fanOut, wheel, metrics };
 }
 

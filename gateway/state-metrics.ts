@@ -1,12 +1,14 @@
 // Owns: what is read of a gateway's state when somebody asks: links to routers, interest, queues. Elsewhere: what is counted
 // as it happens (metrics.ts).
 
+import type { Clock } from "#core/runtime/clock.ts";
 import { type Registry, readCounters, readGauge, readGauges } from "#core/runtime/metrics.ts";
 import type { FanOut } from "./fanout/fan-out.ts";
 import type { LocalTopics } from "./fanout/local-topics.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 import type { Subscribing } from "./sessions/subscribing.ts";
 import type { Wheel } from "./sessions/wheel.ts";
+import { LINK_STANDINGS, type LinkStanding } from "./upstream/link.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 interface Observed {
@@ -16,6 +18,7 @@ interface Observed {
   readonly sessions: Sessions;
   readonly subscribing: Subscribing;
   readonly wheel: Wheel;
+  readonly clock: Clock;
 }
 
 export function registerState(registry: Registry, observed: Observed): void {
@@ -36,13 +39,13 @@ export function registerState(registry: Registry, observed: Observed): void {
   gauge("deadlines", deadlines, () => wheel.size);
 }
 
-function registerUpstream(registry: Registry, { upstream }: Observed): void {
+function registerUpstream(registry: Registry, { upstream, clock }: Observed): void {
   const links = {
     name: "earshot_gateway_links",
     help: "Links to routers, by where they stand; each router of the map has one.",
     label: "state",
   };
-  readGauges(registry, links, () => upstream.standings);
+  readGauges(registry, links, () => standingsOf(upstream));
   const ended = {
     name: "earshot_gateway_links_ended_total",
     help: "Links to routers that were alive and ended: announced (the router left), silent (no beat for 3 s), broken.",
@@ -51,7 +54,25 @@ function registerUpstream(registry: Registry, { upstream }: Observed): void {
   readCounters(registry, ended, () => upstream.linkEnds);
   const silence =
     "Time since the quietest router with a live link was heard; each beats once a second and is dead after 3.";
-  readGauge(registry, "earshot_gateway_link_silence_seconds", silence, () => upstream.silenceMs / 1_000);
+  readGauge(registry, "earshot_gateway_link_silence_seconds", silence, () => silenceMsOf(upstream, clock) / 1_000);
   const unconfirmed = "Batches of interest that were sent to routers and are not confirmed.";
-  readGauge(registry, "earshot_gateway_interest_batches_unconfirmed", unconfirmed, () => upstream.unconfirmed);
+  readGauge(registry, "earshot_gateway_interest_batches_unconfirmed", unconfirmed, () => {
+    let batches = 0;
+    for (const link of upstream.links) batches += link.unconfirmed;
+    return batches;
+  });
+}
+
+function standingsOf({ links }: Upstream): Readonly<Record<LinkStanding, number>> {
+  const counts = Object.fromEntries(LINK_STANDINGS.map((standing) => [standing, 0])) as Record<LinkStanding, number>;
+  for (const { standing } of links) counts[standing] += 1;
+  return counts;
+}
+
+/** Since the router that has been silent longest was heard; 0 when no link is alive. */
+function silenceMsOf({ links }: Upstream, clock: Clock): number {
+  const nowMs = clock.monotonic();
+  let silence = 0;
+  for (const { heardAtMs } of links) silence = Math.max(silence, nowMs - (heardAtMs ?? nowMs));
+  return silence;
 }

@@ -17,7 +17,7 @@ import type { LocalTopics } from "../fanout/local-topics.ts";
 import { EpochAcks } from "./epoch-acks.ts";
 import type { HandedOn } from "./handed-on.ts";
 import type { InterestChange } from "./interest-log.ts";
-import { Link, LINK_STANDINGS, type LinkEnd, type LinkOwner, type LinkStanding } from "./link.ts";
+import { Link, type LinkEnd, type LinkOwner } from "./link.ts";
 import type { FirstConfirm } from "./late-interest.ts";
 import { newRegistration, type Registration } from "./registration.ts";
 
@@ -83,26 +83,8 @@ export class Upstream implements Component, LinkOwner {
     return Promise.resolve();
   }
 
-  /** Links to routers by where they stand. */
-  get standings(): Readonly<Record<LinkStanding, number>> {
-    const counts = Object.fromEntries(LINK_STANDINGS.map((standing) => [standing, 0])) as Record<LinkStanding, number>;
-    for (const { standing } of this.#links.values()) counts[standing] += 1;
-    return counts;
-  }
-
-  /** Milliseconds since the router that has been silent longest was heard; 0 when no link is alive. */
-  get silenceMs(): number {
-    const nowMs = this.#options.clock.monotonic();
-    let silence = 0;
-    for (const { heardAtMs } of this.#links.values()) silence = Math.max(silence, nowMs - (heardAtMs ?? nowMs));
-    return silence;
-  }
-
-  /** Interest batches that routers have not confirmed. */
-  get unconfirmed(): number {
-    let batches = 0;
-    for (const link of this.#links.values()) batches += link.unconfirmed;
-    return batches;
+  get links(): IterableIterator<Link> {
+    return this.#links.values();
   }
 
   /** For the operator's reports. */

@@ -207,11 +207,11 @@ describe("a router that dies", () => {
     gateway.router.speak(TOPIC, { payload: 1 });
     await client.frames.next({ type: "message" });
     gateway.router.drain();
-    await until(() => gateway.gateway.upstream.standings.draining === 1, "it is seen to drain");
+    await until(() => [...gateway.gateway.upstream.links].some((link) => !link.usable), "it is seen to drain");
     const second = await connect(gateway, TOPIC);
     expect(second.frames.of("subscribed")[0]).toMatchObject({ incarnation: "router1" });
     gateway.router.endLinks();
-    await until(() => gateway.gateway.upstream.standings.dead === 1, "its link has ended");
+    await until(() => [...gateway.gateway.upstream.links].some((link) => !link.alive), "its link has ended");
     expect(client.frames.of("gap")).toEqual([]);
   });
 
