@@ -47,9 +47,10 @@ const ANSWER_MS = 30_000;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-type Quantity = "heap" | "rss" | "handles" | "files";
+type Quantity = "heap" | "code" | "rss" | "handles" | "files";
 const QUANTITIES: readonly { name: Quantity; unit: string; scale: number; startUnit: string; startScale: number }[] = [
   { name: "heap", unit: "KiB", scale: KIB, startUnit: "MiB", startScale: MIB },
+  { name: "code", unit: "KiB", scale: KIB, startUnit: "MiB", startScale: MIB },
   { name: "rss", unit: "KiB", scale: KIB, startUnit: "MiB", startScale: MIB },
   { name: "handles", unit: "", scale: 1, startUnit: "", startScale: 1 },
   { name: "files", unit: "", scale: 1, startUnit: "", startScale: 1 },
@@ -61,7 +62,9 @@ interface Watched {
   readonly series: Record<Quantity, Sample[]>;
 }
 
-const counts = { published: 0, refused: 0, topicsMade: 0, topicsDeleted: 0 };
+const counts = { published: 0, topicsMade: 0, topicsDeleted: 0 };
+/** Publishes that were not taken, by code. */
+const refused = new Map<string, number>();
 
 /** Runs an action `perSecond` times a second until the signal; late ones are made up for. */
 async function steadily(perSecond: number, stopped: AbortSignal, action: () => Promise<unknown>): Promise<void> {
@@ -85,8 +88,12 @@ async function publishOne(http: string, crowd: Crowd): Promise<void> {
   const chance = Math.random();
   const topicId = chance < 0.2 ? `${TOPIC}:nobody-${counts.published}` : chance < 0.25 ? TOPIC : crowd.channel;
   counts.published += 1;
-  const { status } = await call(http, "POST", `/api/v1/topics/${topicId}/publish`, { body: { payload: { n: 1 } } });
-  if (status !== 200) counts.refused += 1;
+  const path = `/api/v1/topics/${topicId}/publish`;
+  const why = await call(http, "POST", path, { body: { payload: { n: 1 } } }).then(
+    ({ status, json }) => (status === 200 ? undefined : String(json["code"])),
+    (error: unknown) => String(error),
+  );
+  if (why !== undefined) refused.set(why, (refused.get(why) ?? 0) + 1);
 }
 
 /** Fills what routers remember of drops. */
@@ -127,7 +134,8 @@ async function sampleAll(watched: readonly Watched[], folder: string, minute: nu
       ANSWER_MS,
     );
     const reading = JSON.parse(lines.at(-1) ?? "") as HeapReading;
-    series.heap.push({ minute, value: reading.heapUsed + reading.external });
+    series.heap.push({ minute, value: reading.heap });
+    series.code.push({ minute, value: reading.code });
     series.rss.push({ minute, value: reading.rss });
     series.handles.push({ minute, value: reading.handles });
     series.files.push({ minute, value: readdirSync(`/proc/${pid}/fd`).length });
@@ -147,7 +155,7 @@ function linesOf(folder: string, pid: number): readonly string[] {
 }
 
 function watch(standalone: Standalone): readonly Watched[] {
-  const empty = (): Watched["series"] => ({ heap: [], rss: [], handles: [], files: [] });
+  const empty = (): Watched["series"] => ({ heap: [], code: [], rss: [], handles: [], files: [] });
   const peers = standalone.peers().map(({ name, pid }) => ({ name, pid, series: empty() }));
   return [...peers, { name: "supervisor", pid: standalone.child.pid ?? 0, series: empty() }];
 }
@@ -160,7 +168,13 @@ function gatewaysTogether(watched: readonly Watched[]): Watched {
       minute,
       value: gateways.reduce((total, { series }) => total + (series[quantity][index]?.value ?? 0), 0),
     }));
-  const series = { heap: sumOf("heap"), rss: sumOf("rss"), handles: sumOf("handles"), files: sumOf("files") };
+  const series = {
+    heap: sumOf("heap"),
+    code: sumOf("code"),
+    rss: sumOf("rss"),
+    handles: sumOf("handles"),
+    files: sumOf("files"),
+  };
   return { name: "gateways", pid: 0, series };
 }
 
@@ -181,6 +195,10 @@ function report(watched: readonly Watched[]): void {
       );
     }
   }
+}
+
+function listed(counted: ReadonlyMap<string, number>): string {
+  return counted.size === 0 ? "none" : [...counted].map(([why, count]) => `${count} ${why}`).join(", ");
 }
 
 /** Sum of a metric over the processes of a role. */
@@ -227,7 +245,7 @@ try {
     `${model}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}, load before ${loadavg()[0]?.toFixed(1)}\n` +
       `${connections} connections (70 % WebSocket, 25 % SSE, 5 % gRPC), ${percent} % of them replaced a minute, ` +
       `${PUBLISHES_PER_SECOND} publishes/s over HTTP, ${minutes} min after ${warmMinutes} min of the same\n` +
-      `heap: after a full collection, with what it keeps outside; slope of 10 block means, Student's interval\n`,
+      `heap: after a full collection, without code, with buffers; slope of 10 block means, Student's interval\n`,
   );
   await crowd.come(connections);
   const stop = new AbortController();
@@ -248,8 +266,9 @@ try {
   await Promise.all(work);
   report(watched);
   process.stdout.write(
-    `came ${crowd.came}, left ${crowd.left}, failed ${crowd.failed}, heard ${crowd.heard}, tokens renewed ${crowd.renewed}, ` +
-      `published ${counts.published} (refused ${counts.refused}), Topics made ${counts.topicsMade}, deleted ${counts.topicsDeleted}\n`,
+    `came ${crowd.came}, left ${crowd.left}, heard ${crowd.heard}, tokens renewed ${crowd.renewed}, ` +
+      `published ${counts.published}, Topics made ${counts.topicsMade}, deleted ${counts.topicsDeleted}\n` +
+      `let go without leaving: ${listed(crowd.failed)}; publishes not taken: ${listed(refused)}\n`,
   );
   const tookMs = await emptied(standalone, crowd);
   process.stdout.write(`all left at once: nobody was counted any more after ${Math.round(tookMs)} ms\n`);

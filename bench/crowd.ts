@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { get } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { WebSocket } from "ws";
+import { messageOf } from "#core/runtime/errors.ts";
 import { GrpcClient } from "#core/runtime/grpc.ts";
 import { SubscribeRequestSchema, SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { signToken } from "../test/harness/token.ts";
@@ -24,7 +25,8 @@ interface Client {
   leave(abruptly: boolean): void;
   /** Takes a new token for the same user, where it has one and a door for it. */
   renew?(): void;
-  readonly over: Promise<unknown>;
+  /** Resolves with how it ended. */
+  readonly over: Promise<string>;
 }
 
 /** Clients in one channel, and calls to come in at a time. */
@@ -39,8 +41,8 @@ export class Crowd {
   readonly #clients: Client[] = [];
   came = 0;
   left = 0;
-  /** That could not come in, or were ended by the other side. */
-  failed = 0;
+  /** That could not come in, or were ended by the other side, by what they were told. */
+  readonly failed = new Map<string, number>();
   heard = 0;
   renewed = 0;
 
@@ -101,18 +103,22 @@ export class Crowd {
             ? await this.#overSse(topics, number)
             : await this.#overWebSocket(topics, number);
       this.#clients.push(client);
-      void client.over.then(() => this.#gone(client));
-    } catch {
-      this.failed += 1;
+      void client.over.then((how) => this.#gone(client, how));
+    } catch (error) {
+      this.#fail(messageOf(error));
     }
   }
 
   /** Ended by the other side: whoever leaves was taken out of the list before. */
-  #gone(client: Client): void {
+  #gone(client: Client, how: string): void {
     const place = this.#clients.indexOf(client);
     if (place < 0) return;
     this.#clients.splice(place, 1);
-    this.failed += 1;
+    this.#fail(how);
+  }
+
+  #fail(why: string): void {
+    this.failed.set(why, (this.failed.get(why) ?? 0) + 1);
   }
 
   #channelOf(number: number): string {
@@ -134,10 +140,12 @@ export class Crowd {
     const socket = new WebSocket(`ws://${this.#options.http}/ws/subscribe?${query.toString()}`, {
       perMessageDeflate: false,
     });
-    const over = once(socket, "close");
+    const over = new Promise<string>((resolve) => {
+      socket.once("close", (code) => resolve(`WebSocket ${code}`));
+    });
     socket.on("error", () => undefined);
     socket.on("message", this.#hear);
-    await Promise.race([once(socket, "open"), over.then(() => Promise.reject(new Error("refused")))]);
+    await Promise.race([once(socket, "open"), over.then((how) => Promise.reject(new Error(`refused, ${how}`)))]);
     const renew = (): void => socket.send(JSON.stringify({ type: "token", token: this.#token(number) }));
     const isUser = number % 3 !== 0;
     if (isUser) renew();
@@ -152,8 +160,8 @@ export class Crowd {
     const query = queryOf(topics);
     query.set("token", this.#token(number));
     const request = get(`http://${this.#options.http}/api/v1/subscribe?${query.toString()}`, { agent: false });
-    const over = new Promise<void>((resolve) => {
-      request.once("close", resolve);
+    const over = new Promise<string>((resolve) => {
+      request.once("close", () => resolve("SSE ended"));
     });
     const [response] = (await once(request, "response")) as [NodeJS.ReadableStream & { statusCode: number }];
     request.on("error", () => undefined);
@@ -167,15 +175,15 @@ export class Crowd {
     const client = new GrpcClient(this.#options.grpc, this.#token(number));
     const request = create(SubscribeRequestSchema, { topicIds: [...topics], presence: true });
     const call = client.serverStream(SubscriberService.method.subscribe, request);
-    const over = new Promise<void>((resolve) => {
-      call.once("status", () => {
+    const over = new Promise<string>((resolve) => {
+      call.once("status", ({ code, details }) => {
         client.close();
-        resolve();
+        resolve(`gRPC ${code} ${details}`);
       });
     });
     call.on("error", () => undefined);
     call.on("data", this.#hear);
-    await Promise.race([once(call, "data"), over.then(() => Promise.reject(new Error("refused")))]);
+    await Promise.race([once(call, "data"), over.then((how) => Promise.reject(new Error(`refused, ${how}`)))]);
     return { leave: () => call.cancel(), over };
   }
 }

@@ -3,14 +3,14 @@
 
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
-import { setFlagsFromString } from "node:v8";
+import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 export interface HeapReading {
-  /** Bytes that are in use after a whole collection. */
-  readonly heapUsed: number;
-  /** Bytes of buffers and other things outside the heap that it keeps. */
-  readonly external: number;
+  /** Bytes that are in use after a whole collection, without code, with the buffers that it keeps outside. */
+  readonly heap: number;
+  /** Bytes of code, compiled or to be interpreted: V8 makes more of it for as long as it finds something hot. */
+  readonly code: number;
   readonly rss: number;
   /** What keeps or would keep the event loop going: sockets, timers, watches. */
   readonly handles: number;
@@ -25,7 +25,15 @@ if (folder !== undefined) {
     collect();
     collect();
     const { heapUsed, external, rss } = process.memoryUsage();
-    const reading: HeapReading = { heapUsed, external, rss, handles: process.getActiveResourcesInfo().length };
+    const code = codeBytes();
+    const handles = process.getActiveResourcesInfo().length;
+    const reading: HeapReading = { heap: heapUsed + external - code, code, rss, handles };
     appendFileSync(join(folder, String(process.pid)), `${JSON.stringify(reading)}\n`);
   });
+}
+
+/** V8 keeps machine code in the code spaces, bytecode and what goes with either in the trusted ones. */
+function codeBytes(): number {
+  const spaces = getHeapSpaceStatistics().filter(({ space_name: name }) => /^(code|trusted)_/.test(name));
+  return spaces.reduce((sum, space) => sum + space.space_used_size, 0);
 }
