@@ -192,7 +192,7 @@ describe("a killed router", () => {
     expect(repeatedText(failover.state)).toBe("");
     failover.look(6_000);
     expect(plainReport(failover)).toBe("Next message after 70 ms · 1 lost · 0 doubled");
-    expect(repeatedText(failover.state)).toBe("; 1 answered publish_unknown and spoken again");
+    expect(repeatedText(failover.state)).toBe("; 1 spoken again (publish_unknown)");
   });
 });
 

@@ -14,7 +14,7 @@ const WARM_TICKS = 20;
 /** Milliseconds for that. */
 const WARM_MS = 10_000;
 /** Reports that stay. */
-const REPORTS_MAX = 5;
+const REPORTS_MAX = 3;
 
 export interface FailoverDeps {
   readonly ticker: Ticker;

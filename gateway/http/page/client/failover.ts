@@ -106,5 +106,5 @@ function nextText({ nextAfterMs }: { readonly nextAfterMs: number }): string {
 /** What the ticker did about numbers of which nothing was known; empty where there were none. */
 export function repeatedText(state: FailoverState): string {
   if (state.kind !== "over" || state.repeated === 0) return "";
-  return `; ${state.repeated} answered publish_unknown and spoken again`;
+  return `; ${state.repeated} spoken again (publish_unknown)`;
 }
