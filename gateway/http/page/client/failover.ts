@@ -3,6 +3,9 @@
 
 import type { TickCounts, TickLedger } from "./tick-ledger.ts";
 
+/** Milliseconds after the next message in which a double may still come: what is spoken again is heard within them. */
+const COUNT_FOR_MS = 1_000;
+
 export interface KilledRouter {
   readonly name: string;
   readonly incarnation: string;
@@ -46,6 +49,7 @@ export class Failover {
   #lastHeardAtMs: number;
   /** Numbers below it were spoken before the next message was heard. */
   #endNumber = 0;
+  #nextAtMs = 0;
   #state: FailoverState = { kind: "silent" };
 
   constructor(killed: KilledRouter, ledger: TickLedger, before: Before) {
@@ -67,12 +71,13 @@ export class Failover {
       return;
     }
     this.#endNumber = nextNumber;
+    this.#nextAtMs = atMs;
     this.#state = { kind: "counting", nextAfterMs: atMs - this.#lastHeardAtMs };
   }
 
   /** Whether all that was spoken until the next message came is heard or lost by now. */
   look(nowMs: number): void {
-    if (this.#state.kind !== "counting") return;
+    if (this.#state.kind !== "counting" || nowMs - this.#nextAtMs < COUNT_FOR_MS) return;
     // The ticker does so too, but it may have been stopped.
     this.#ledger.settle(nowMs);
     const { oldestWaiting, counts } = this.#ledger;
