@@ -2,7 +2,7 @@
 // and calls that come late.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
@@ -87,6 +87,23 @@ describe.skipIf(!HAS_REDIS)("Redis", () => {
       expect(lines[0]).toMatch(/set redisUsername and redisPassword/);
       expect(lines[0]).not.toContain("a secret guess");
     }
+  });
+
+  test("with a user who may do only what docs/presence.md says", async () => {
+    const { url, client } = await start();
+    const page = readFileSync(join(import.meta.dirname, "../../docs/presence.md"), "utf8");
+    const rules = /`(~earshot:[^`]+)`/.exec(page)?.[1]?.split(" ") ?? [];
+    await client.call("ACL", "SETUSER", "presence", "on", ">secret", ...rules);
+    const { log, lines } = listeningLog();
+    const env = { EARSHOT_REDIS_URL: url, EARSHOT_REDIS_USERNAME: "presence", EARSHOT_REDIS_PASSWORD: "secret" };
+    const [one, two] = [gatewayAt("g1", env, log), gatewayAt("g2", env, log)];
+    await one.renewed();
+    await two.renewed();
+    await one.apply(one.join(TOPIC, "alice"));
+    await two.apply(two.join(TOPIC, "bob"));
+    await one.renew(0);
+    expect(await two.store.reap()).toMatchObject([{ userId: "alice" }]);
+    expect([await two.users(TOPIC), lines]).toEqual(["bob", []]);
   });
 
   test("installations with other prefixes do not see each other", async () => {

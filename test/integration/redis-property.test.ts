@@ -71,10 +71,10 @@ class Gateway {
     });
   }
 
-  async renew(): Promise<void> {
+  async renew(ttlMs = TTL_MS): Promise<void> {
     await until(
       () =>
-        this.store.renewLease(this.name, TTL_MS).then(
+        this.store.renewLease(this.name, ttlMs).then(
           () => true,
           () => false,
         ),
@@ -178,8 +178,8 @@ describe.skipIf(!HAS_REDIS)("Redis", { timeout: 600_000 }, () => {
     }
 
     /** Its lease runs out now. */
-    async expire({ name, store }: Gateway): Promise<void> {
-      await store.renewLease(name, 1).catch(() => {});
+    expire(one: Gateway): Promise<void> {
+      return one.renew(1);
     }
 
     async flush(one: Gateway, lost: "nothing" | "request" | "answer"): Promise<boolean> {
@@ -250,8 +250,12 @@ describe.skipIf(!HAS_REDIS)("Redis", { timeout: 600_000 }, () => {
           const held = world.gateways.flatMap(({ held }) => [...held.keys()]).sort();
           const users = [...new Set(world.gateways.flatMap(({ held }) => [...held.values()].map((e) => e.userId)))];
           for (const one of world.gateways) {
-            const page = await one.store.list(TOPIC, 1_000, undefined);
-            expect(page.members.map(({ connectionId }) => connectionId).sort(), one.name).toEqual(held);
+            // A gateway that was seen alive is not asked for again at once: where its index is lost, too, nobody else looks.
+            const page = await until(async () => {
+              const listed = await one.store.list(TOPIC, 1_000, undefined);
+              const connections = listed.members.map(({ connectionId }) => connectionId).sort();
+              return connections.join() === held.join() ? listed : undefined;
+            }, `${one.name} lists ${held.join()}`);
             expect(page.count, one.name).toBe(users.length);
             expect([...one.seen].sort(), one.name).toEqual(users.sort());
             expect([one.ledger.held, one.ledger.pending], one.name).toEqual([one.held.size, 0]);

@@ -16,7 +16,7 @@ import { Servers } from "./servers.ts";
 import { APPLY, LIST, REMOVE } from "./topic-scripts.ts";
 
 /** Milliseconds that a call may take, all its redirections included, before the store counts as gone. */
-export const CALL_MS = 1_000;
+const CALL_MS = 1_000;
 
 const SCRIPTS = {
   earshotApply: APPLY,
@@ -45,6 +45,8 @@ export class RedisConnection {
   readonly #advice: Advice;
   readonly #servers: Servers;
   readonly #readyListeners = new Set<() => void>();
+  /** Calls by how they ended, since the start. */
+  readonly calls = { answered: 0, failed: 0, late: 0, refused: 0 };
   #closed = false;
 
   constructor({ target, clock, log }: ConnectionOptions) {
@@ -113,23 +115,34 @@ export class RedisConnection {
   }
 
   async #call<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#closed || !this.ready) throw unavailable("Redis is not connected");
+    if (this.#closed || !this.ready) {
+      this.calls.refused += 1;
+      throw unavailable("Redis is not connected");
+    }
     let cancel = (): void => {};
-    const deadline = new Promise<never>((_, reject) => {
-      const timer = this.#clock.after(CALL_MS, () => reject(unavailable("Redis did not answer in time")));
+    const deadline = new Promise<typeof LATE>((resolve) => {
+      const timer = this.#clock.after(CALL_MS, () => resolve(LATE));
       cancel = () => timer.cancel();
     });
     try {
-      return await Promise.race([call(), deadline]);
+      const answer = await Promise.race([call(), deadline]);
+      if (answer !== LATE) {
+        this.calls.answered += 1;
+        return answer;
+      }
     } catch (error) {
-      if (error instanceof EarshotError) throw error;
+      this.calls.failed += 1;
       this.#advice.failed(messageOf(error));
       throw unavailable(messageOf(error), error);
     } finally {
       cancel();
     }
+    this.calls.late += 1;
+    throw unavailable("Redis did not answer in time");
   }
 }
+
+const LATE = Symbol("late");
 
 function unavailable(message: string, cause?: unknown): EarshotError {
   return new EarshotError("presence_unavailable", message, { cause });

@@ -50,6 +50,8 @@ export class Reaper {
   readonly #listeners = new Set<(gone: readonly PresenceReaped[]) => void>();
   /** Where nobody listens: kept for `reap`. */
   #gone: PresenceReaped[] = [];
+  /** Users who went with their gateways, told by this one since its start. */
+  told = 0;
 
   constructor(options: ReaperOptions) {
     this.#options = options;
@@ -157,6 +159,7 @@ export class Reaper {
 
   #tell(gone: readonly PresenceReaped[]): void {
     if (gone.length === 0) return;
+    this.told += gone.length;
     if (this.#listeners.size === 0) this.#gone.push(...gone);
     for (const listener of this.#listeners) listener(gone);
   }

@@ -1,6 +1,6 @@
 // Owns: the presence store of a cluster: Redis or Valkey, one server or several. Every gateway is a client of its own; what
-// has to be decided at one place is decided by scripts in Redis. Invariants: one call a (batch, topic), all of a batch
-// written at once; what keeps a gateway's subscriptions alive is its one lease, whatever their number.
+// has to be decided at one place is decided by scripts in Redis. Invariants: one call a (batch, topic), which
+// do not wait for each other; what keeps a gateway's subscriptions alive is its one lease, whatever their number.
 // Called by tracker.ts. Elsewhere: ioredis (connection.ts), scripts (topic-scripts.ts, lease-scripts.ts), who is dead
 // (reaper.ts). docs/adr/0016 says why it is so.
 
@@ -8,8 +8,9 @@ import { PRESENCE_PAGE_MAX } from "#core/domain/limits.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
-import { type Registry, readGauges } from "#core/runtime/metrics.ts";
+import { type Registry, readCounter, readCounters, readGauges } from "#core/runtime/metrics.ts";
 import type { RedisTarget } from "#core/runtime/redis-target.ts";
+import { Slices } from "#core/runtime/slices.ts";
 import { RECOVERY_MS } from "../memory-store.ts";
 import { PAGE_BYTES_MAX, parseCursor, renderCursor } from "../page.ts";
 import type {
@@ -39,6 +40,17 @@ interface RedisStoreOptions {
   readonly registry: Registry;
 }
 
+/** What a batch has for one topic. */
+interface TopicPart {
+  readonly holder: string;
+  readonly batch: number;
+  readonly operations: readonly PresenceOperation[];
+  /** Of the operations. */
+  readonly indexes: readonly number[];
+  /** Of the batch; filled in. */
+  readonly decisions: PresenceDecision[];
+}
+
 /** Of one gateway. */
 export class RedisPresenceStore implements PresenceStore {
   readonly #prefix: string;
@@ -58,11 +70,7 @@ export class RedisPresenceStore implements PresenceStore {
     this.#lease = new Lease({ connection, prefix, clock, isFenced: target.mode !== "Cluster" });
     this.#index = new HolderIndex(connection, prefix);
     this.#reaper = new Reaper({ connection, lease: this.#lease, prefix, clock });
-    const help = "What this gateway keeps about presence in Redis, by kind.";
-    readGauges(registry, { name: "earshot_presence_redis_size", help, label: "kind" }, () => ({
-      topics: this.#index.size,
-      ...this.#reaper.sizes,
-    }));
+    this.#measure(registry);
   }
 
   onEmptied(listener: (why: PresenceEmptied) => void): void {
@@ -102,21 +110,16 @@ export class RedisPresenceStore implements PresenceStore {
     }
     await this.#index.hold(holder, [...joined]);
     const decisions: PresenceDecision[] = Array.from({ length: operations.length });
-    await Promise.all(
-      [...topics].map(async ([topicId, indexes]) => {
-        const args = indexes.flatMap((index) => argumentsAt(operations, index));
-        const reply = await this.#connection.run("earshotApply", topicKeys(this.#prefix, topicId, holder), [
-          holder,
-          batch,
-          this.#lease.fenceMs,
-          ...args,
-        ]);
-        const [left, holders, results] = listOf(reply);
-        if (left === 0) this.#index.left(topicId);
-        this.#reaper.doubt(topicId, listOf(holders).map(textOf));
-        this.#decide(operations, indexes, listOf(results).map(numberOf), decisions);
-      }),
-    );
+    const calls: Promise<void>[] = [];
+    const slices = new Slices();
+    for (const [topicId, indexes] of topics) {
+      const call = this.#applyTo(topicId, { holder, batch, operations, indexes, decisions });
+      // While the others are still being written nobody waits for this one yet.
+      call.catch(() => {});
+      calls.push(call);
+      if (slices.isOver) await slices.breathe();
+    }
+    await Promise.all(calls);
     return decisions;
   }
 
@@ -146,10 +149,38 @@ export class RedisPresenceStore implements PresenceStore {
     return Promise.resolve();
   }
 
+  #measure(registry: Registry): void {
+    const kept = "What this gateway keeps about presence in Redis, by kind.";
+    readGauges(registry, { name: "earshot_presence_redis_size", help: kept, label: "kind" }, () => ({
+      topics: this.#index.size,
+      ...this.#reaper.sizes,
+    }));
+    const calls =
+      "Calls to Redis by how they ended: answered, failed (an error was the answer), late (none in time), refused (not connected).";
+    const labelled = { name: "earshot_presence_redis_calls_total", help: calls, label: "outcome" };
+    readCounters(registry, labelled, () => this.#connection.calls);
+    const losses =
+      "Times that another server had taken over from one, which may lack the last that it was told: all was told again.";
+    readCounter(registry, "earshot_presence_redis_takeovers_total", losses, () => this.#connection.losses);
+    const gone = "Users who went with their gateways, as this gateway found and told.";
+    readCounter(registry, "earshot_presence_redis_gone_total", gone, () => this.#reaper.told);
+  }
+
   #holder(): string {
     const { holder } = this.#lease;
     if (holder === undefined) throw new EarshotError("presence_unavailable", "this gateway has no lease at Redis now");
     return holder;
+  }
+
+  async #applyTo(topicId: string, part: TopicPart): Promise<void> {
+    const { holder, batch, operations, indexes, decisions } = part;
+    const args = indexes.flatMap((index) => argumentsAt(operations, index));
+    const keys = topicKeys(this.#prefix, topicId, holder);
+    const reply = await this.#connection.run("earshotApply", keys, [holder, batch, this.#lease.fenceMs, ...args]);
+    const [left, holders, results] = listOf(reply);
+    if (left === 0) this.#index.left(topicId);
+    this.#reaper.doubt(topicId, listOf(holders).map(textOf));
+    this.#decide(operations, indexes, listOf(results).map(numberOf), decisions);
   }
 
   /** `results`: changed, users and version of each operation, in turn. */
