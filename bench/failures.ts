@@ -73,7 +73,7 @@ const COLUMNS = [
   "p99",
   "worst ms",
 ];
-const WIDTHS = [27, 5, 11, 9, 12, 16, 11, 9, 6, 9, 10, 6, 9];
+const WIDTHS = [29, 5, 11, 9, 12, 16, 11, 9, 6, 9, 10, 6, 9];
 
 function print(cells: readonly string[]): void {
   process.stdout.write(

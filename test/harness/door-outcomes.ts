@@ -47,8 +47,10 @@ export function grpcFailure(error: unknown): Outcome {
   return broken ?? { kind: "error", code: known.code };
 }
 
-/** Told `draining`, or no connection was there to send it on. */
+/** Told `draining`; or no connection was there to send it on; or the server did nothing (RFC 9113, 8.7: REFUSED_STREAM). */
 export function isSafeToRepeat(outcome: Outcome): boolean {
   if (outcome.kind === "error") return outcome.code === "draining";
-  return outcome.kind === "broken" && /No connection established|ECONNREFUSED/.test(outcome.why);
+  return (
+    outcome.kind === "broken" && /No connection established|ECONNREFUSED|Stream refused by server/.test(outcome.why)
+  );
 }

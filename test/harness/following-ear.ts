@@ -29,7 +29,8 @@ interface Connection {
 }
 
 /** What is not numbered is somebody else's, and is not counted. */
-interface ConnectionEvents extends Pick<Hearing, "gap" | "message"> {
+interface ConnectionEvents extends Pick<Hearing, "gap"> {
+  message(number: number, messageId: string, seq: number): void;
   subscribed(): void;
   moving(delayMs: number): void;
 }
@@ -46,6 +47,8 @@ export class FollowingEar {
   #hearing: Hearing | undefined;
   /** Which connection brought each message first. */
   readonly #by = new Map<string, Connection>();
+  /** Of each connection. */
+  readonly #numbers = new Map<Connection, number>();
   #current: Connection | undefined;
   #closed = false;
 
@@ -65,7 +68,7 @@ export class FollowingEar {
 
   close(): void {
     this.#closed = true;
-    this.#current?.close();
+    for (const connection of this.#numbers.keys()) connection.close();
   }
 
   async #open(): Promise<void> {
@@ -94,15 +97,14 @@ export class FollowingEar {
     };
     connection = await connect(this.#options, gateway, events);
     if (connection === undefined) return false;
+    this.#numbers.set(connection, this.#numbers.size);
     if ((await Promise.race([subscribed.promise, connection.ended])) !== true) return false;
     const before = this.#current;
     this.#current = connection;
     this.#hearing ??= this.#hears();
     if (before === undefined) this.#hearing.back();
-    else {
-      this.moves += 1;
-      void delay(OVERLAP_MS).then(() => before.close());
-    }
+    // The one before is ended by its gateway, and heard until then.
+    else this.moves += 1;
     for (const take of early) take();
     void connection.ended.then(() => this.#ended(connection, gateway));
     if (this.#closed) connection.close();
@@ -115,7 +117,7 @@ export class FollowingEar {
     const by = this.#by.get(messageId);
     if (by !== undefined && by !== connection) return;
     this.#by.set(messageId, connection);
-    this.#hearing?.message(number, messageId, seq);
+    this.#hearing?.message(number, messageId, seq, this.#numbers.get(connection) ?? 0);
   }
 
   async #move(gateway: string, delayMs: number): Promise<void> {
@@ -133,9 +135,6 @@ export class FollowingEar {
     void this.#open();
   }
 }
-
-/** Milliseconds that the old connection of a move is heard on, for what is under way on it. */
-const OVERLAP_MS = 300;
 
 async function connect(
   { kind, gateways, topicId }: EarOptions,

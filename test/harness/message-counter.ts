@@ -26,7 +26,8 @@ export interface Door {
 
 /** Where an ear puts what it hears. */
 export interface Hearing {
-  message(number: number, messageId: string, seq: number): void;
+  /** `connection` tells its connections apart: order is that of each. */
+  message(number: number, messageId: string, seq: number, connection: number): void;
   gap(reason: string, missed: number | undefined): void;
   /** It has no connection from now on, or has one again. */
   away(): void;
@@ -39,8 +40,10 @@ export interface Told {
   /** Told `delivered_to: 0`. */
   readonly unheard: number;
   readonly unknown: number;
-  /** By code of the answer; what a call threw counts as unknown too. */
+  /** By code of the answer. */
   readonly refused: Readonly<Record<string, number>>;
+  /** Calls whose door died under them, by what was thrown: unknown too. */
+  readonly broken: Readonly<Record<string, number>>;
 }
 
 export interface Heard {
@@ -71,6 +74,13 @@ interface Published {
   outcome: Outcome | undefined;
 }
 
+interface HeardMessage {
+  readonly number: number;
+  readonly messageId: string;
+  readonly seq: number;
+  readonly connection: number;
+}
+
 interface Ear {
   /** The first number it is owed: it was subscribed before that one was published. */
   readonly from: number;
@@ -78,8 +88,8 @@ interface Ear {
   readonly came: Map<number, { readonly atMs: number; times: number }>;
   readonly disordered: number[];
   readonly overtaken: number[];
-  /** Highest number of each ordered door, highest `seq` of each incarnation. */
-  readonly highest: Map<Door, number>;
+  /** Of each connection, the highest number of each ordered door and the highest `seq` of each incarnation. */
+  readonly highest: Map<string, number>;
   readonly seqs: Map<string, number>;
   readonly aways: { readonly fromMs: number; toMs: number }[];
   incarnation: string;
@@ -122,7 +132,7 @@ export class MessageCounter {
     };
     this.#ears.set(name, ear);
     return {
-      message: (number, messageId, seq) => this.#message(ear, number, messageId, seq),
+      message: (number, messageId, seq, connection) => this.#message(ear, { number, messageId, seq, connection }),
       gap: (reason, missed) => {
         ear.toldMissed += missed ?? 0;
         ear.gapReasons.push(reason);
@@ -192,18 +202,22 @@ export class MessageCounter {
   }
 
   /** What publishers were told, through all doors or some. */
-  told(counts: (door: string) => boolean = () => true): Told {
-    const told = { taken: 0, unheard: 0, unknown: 0, refused: {} as Record<string, number> };
-    for (const { outcome, door: by } of this.#published) {
-      if (outcome === undefined || !counts(by.name)) continue;
+  told(isCounted: (door: string) => boolean = () => true): Told {
+    const none = (): Record<string, number> => ({});
+    const told = { taken: 0, unheard: 0, unknown: 0, refused: none(), broken: none() };
+    for (const { outcome, door } of this.#published) {
+      if (outcome === undefined || !isCounted(door.name)) continue;
       if (outcome.kind === "taken") {
         told.taken += 1;
         if (outcome.deliveredTo === 0) told.unheard += 1;
         continue;
       }
-      const code = outcome.kind === "error" ? outcome.code : `call failed: ${outcome.why}`;
-      if (outcome.kind === "broken" || code === "publish_unknown") told.unknown += 1;
-      if (code !== "publish_unknown") told.refused[code] = (told.refused[code] ?? 0) + 1;
+      const isBroken = outcome.kind === "broken";
+      const why = isBroken ? outcome.why : outcome.code;
+      if (isBroken || why === "publish_unknown") told.unknown += 1;
+      if (why === "publish_unknown") continue;
+      const by = isBroken ? told.broken : told.refused;
+      by[why] = (by[why] ?? 0) + 1;
     }
     return told;
   }
@@ -244,18 +258,14 @@ export class MessageCounter {
     return times;
   }
 
-  #message(ear: Ear, number: number, messageId: string, seq: number): void {
+  #message(ear: Ear, { number, messageId, seq, connection }: HeardMessage): void {
     const nowMs = performance.now();
     if (ear.came.size > 0) ear.longestSilenceMs = Math.max(ear.longestSilenceMs, nowMs - ear.lastAtMs);
     ear.lastAtMs = nowMs;
     ear.incarnation = messageId.slice(0, messageId.lastIndexOf("-"));
-    if (seq <= (ear.seqs.get(ear.incarnation) ?? -1)) ear.disordered.push(number);
-    ear.seqs.set(ear.incarnation, seq);
+    if (!isAbove(ear.seqs, `${connection} ${ear.incarnation}`, seq)) ear.disordered.push(number);
     const { door } = this.#at(number);
-    if (door.ordered) {
-      if (number < (ear.highest.get(door) ?? -1)) ear.overtaken.push(number);
-      else ear.highest.set(door, number);
-    }
+    if (door.ordered && !isAbove(ear.highest, `${connection} ${door.name}`, number)) ear.overtaken.push(number);
     const known = ear.came.get(number);
     if (known === undefined) ear.came.set(number, { atMs: nowMs, times: 1 });
     else known.times += 1;
@@ -300,6 +310,13 @@ export class MessageCounter {
     if (ear === undefined) throw new Error(`nobody listens as ${name}`);
     return ear;
   }
+}
+
+/** Whether a value is above the highest of its kind so far, which it then is. */
+function isAbove(highest: Map<string, number>, kind: string, value: number): boolean {
+  if (value <= (highest.get(kind) ?? -1)) return false;
+  highest.set(kind, value);
+  return true;
 }
 
 /** Whether a message may have passed while an ear had no connection. */

@@ -73,7 +73,7 @@ function expectUnmoved(drill: Drill, event: string): void {
   const figures = drill.figures();
   tellFigures(event, figures);
   expect(figures).toMatchObject({ lost: 0, doubled: 0, disordered: 0, overtaken: 0, gaps: {}, breaks: 0 });
-  expect(figures.told).toEqual({ taken: figures.published, unheard: 0, unknown: 0, refused: {} });
+  expect(figures.told).toEqual({ taken: figures.published, unheard: 0, unknown: 0, refused: {}, broken: {} });
 }
 
 /** Checks that each `seq` follows the one before, or that a gap told how many are missing between; tells how many. */

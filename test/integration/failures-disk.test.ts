@@ -18,7 +18,7 @@ import { until } from "../harness/until.ts";
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
-const IN_FLIGHT_MAX = 100;
+const IN_FLIGHT_MAX = 200;
 /** Milliseconds for what waits for a restart: the supervisor's longest backoff is 30 s. */
 const HEALED_MS = 90_000;
 /** Changes that are refused: each would be a line of the log, if it were said each time. */
