@@ -259,7 +259,7 @@ try {
     steadily(TOPICS_PER_SECOND, stop.signal, () => makeTopic(http)),
     steadily(RENEWALS_PER_SECOND, stop.signal, async () => crowd.renewOne()),
   ];
-  await fillDrops(http);
+  if (warmMinutes > 0) await fillDrops(http);
   const startMs = performance.now();
   const minute = (): number => (performance.now() - startMs) / 60_000 - warmMinutes;
   for (let sample = 0; minute() < minutes; sample++) {
