@@ -48,9 +48,9 @@ export class RedisCluster {
     );
   }
 
-  /** The master that has a key. */
-  async masterOf(key: string): Promise<RedisServer> {
-    const any = this.nodes.find(({ isRunning }) => isRunning);
+  /** The master that has a key, as the first living one of some nodes knows it. */
+  async masterOf(key: string, nodes: readonly RedisServer[] = this.nodes): Promise<RedisServer> {
+    const any = nodes.find(({ isRunning }) => isRunning);
     if (any === undefined) throw new Error("no node is running");
     const slot = Number(await any.client.call("CLUSTER", "KEYSLOT", key));
     for (const [from, to, master] of (await any.client.call("CLUSTER", "SLOTS")) as [number, number, unknown[]][]) {

@@ -163,6 +163,37 @@ describe.skipIf(!HAS_REDIS)("a Redis Cluster", { timeout: 120_000 }, () => {
     });
   }
 
+  test("a master that stands still is replaced; when it wakes, nobody heeds what it still knows", async () => {
+    const [one, two] = [await open(), await open()];
+    const topicId = "shop.chat:frozen";
+    one.joined(entry(topicId, "alice"));
+    two.joined(entry(topicId, "bob"));
+    await until(async () => (await usersAt(two, topicId)) === "alice,bob", "both are there");
+    const master = await cluster.masterOf(`{${topicId}}`);
+    const others = cluster.nodes.filter((node) => node !== master);
+    master.signal("SIGSTOP");
+    try {
+      one.left(entry(topicId, "alice"));
+      two.joined(entry(topicId, "carol"));
+      await until(
+        async () => (await cluster.masterOf(`{${topicId}}`, others)).port !== master.port,
+        "its replica is master",
+        FAILOVER_MS,
+      );
+      for (const tracker of [one, two]) {
+        await until(async () => (await usersAt(tracker, topicId)) === "bob,carol", "it goes on", FAILOVER_MS);
+      }
+    } finally {
+      master.signal("SIGCONT");
+    }
+    await until(async () => (await master.client.role())[0] === "slave", "it is a replica now", FAILOVER_MS);
+    two.joined(entry(topicId, "dave"));
+    for (const tracker of [one, two]) {
+      await until(async () => (await usersAt(tracker, topicId)) === "bob,carol,dave", "it still goes on", FAILOVER_MS);
+    }
+    expect(told.get(topicId)?.filter((change) => /-(bob|carol|dave)/.test(change))).toEqual([]);
+  });
+
   test("a master that is back at once, but empty, is told all again", async () => {
     const [one, two] = [await open(), await open()];
     const topics = Array.from({ length: 6 }, (_, index) => `shop.chat:emptied${index}`);

@@ -12,8 +12,8 @@ export class Servers {
   readonly #identities = new Map<string, string>();
   readonly #onPolicy: (policy: string) => void;
   readonly #listeners = new Set<() => void>();
-  /** First slot of a range -> its nodes, the master first. */
-  #owners: readonly (readonly string[])[] = [];
+  /** By slot. */
+  #owners: readonly Owners[] = [];
   readonly #isCluster: boolean;
   #asking = 0;
   losses = 0;
@@ -75,19 +75,44 @@ export class Servers {
 
   /** A slot that moves takes its keys along; one whose master was replaced may have lost some. */
   #compareOwners(slots: readonly (readonly string[] | undefined)[]): void {
-    const owners = Array.from({ length: SLOTS }, (_, slot) => [...(slots[slot] ?? [])]);
-    const masters = new Set(owners.map(([master]) => master));
-    const isReplaced = this.#owners.some(([master, ...replicas], slot) => {
-      const now = owners[slot]?.[0];
-      if (master === undefined || now === undefined || now === master) return false;
-      return replicas.includes(now) || !masters.has(master);
-    });
-    this.#owners = owners;
-    if (!isReplaced) return;
+    const before = this.#owners;
+    this.#owners = ownersOf(slots);
+    if (!isReplaced(before, this.#owners)) return;
     this.losses += 1;
     for (const listener of this.#listeners) listener();
   }
 }
+
+/** Slots of a range share one array, which ioredis also changes in place: each is copied once. */
+function ownersOf(slots: readonly (readonly string[] | undefined)[]): readonly Owners[] {
+  const copies = new Map<readonly string[], Owners>();
+  return Array.from({ length: SLOTS }, (_, slot) => {
+    const nodes = slots[slot] ?? NOBODY;
+    const known = copies.get(nodes);
+    if (known !== undefined) return known;
+    const [master, ...replicas] = nodes;
+    const copy = { master, replicas };
+    copies.set(nodes, copy);
+    return copy;
+  });
+}
+
+/** Whether some slot went to a replica of its master, or from one that has no slot any more. */
+function isReplaced(before: readonly Owners[], after: readonly Owners[]): boolean {
+  const masters = new Set(after.map(({ master }) => master));
+  return before.some(({ master, replicas }, slot) => {
+    const now = after[slot]?.master;
+    if (master === undefined || now === undefined || now === master) return false;
+    return replicas.includes(now) || !masters.has(master);
+  });
+}
+
+interface Owners {
+  readonly master: string | undefined;
+  readonly replicas: readonly string[];
+}
+
+const NOBODY: readonly string[] = [];
 
 /** Of a Cluster; see "Redis cluster specification", "Key distribution model". */
 const SLOTS = 16_384;
