@@ -114,6 +114,27 @@ describe.skipIf(!HAS_REDIS)("presence in Redis", () => {
     await fleet.start("gateway-1");
   });
 
+  test("a gateway that stands still is as gone; when it wakes its users are back, and their connections never ended", async () => {
+    const topic = "shop.chat:stalled";
+    const watcher = await watch("gateway-0", topic);
+    const alice = await enter("gateway-1", topic, "alice");
+    await enter("gateway-0", topic, "bob");
+    await until(() => watcher.seen === "3: alice,bob,watcher", "all are seen");
+    fleet.kill("gateway-1", "SIGSTOP");
+    try {
+      await until(() => watcher.seen === "2: bob,watcher", "alice is gone");
+    } finally {
+      fleet.kill("gateway-1", "SIGCONT");
+    }
+    await until(() => watcher.seen === "3: alice,bob,watcher", "alice is back");
+    for (const gateway of GATEWAYS) {
+      await until(async () => (await listed(gateway, topic)) === "3: alice,bob,watcher", `${gateway} lists all`);
+    }
+    await publish(fleet.http("gateway-0"), topic, "still there");
+    await alice.frames.next({ type: "message", payload: "still there" });
+    expect(watcher.left).toEqual(["alice"]);
+  });
+
   test("Redis dies and comes back empty: stale meanwhile, then whole, and no message is lost", async () => {
     const topic = "shop.chat:lost";
     const watcherClient = await enter("gateway-0", topic, "watcher", "presence=true");
