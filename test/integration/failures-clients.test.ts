@@ -22,9 +22,10 @@ vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 /** With 200 a second, 0.8 MB/s to everybody. */
 const PADDING = "x".repeat(4_096);
-const UNSENT_BYTES_MAX = 256 * 1024;
+/** More than 2 s of it: on a busy machine those who read are behind as well. */
+const UNSENT_BYTES_MAX = 2 * 1024 * 1024;
 /** Milliseconds until the kernel's buffers of a connection are full, and more was dropped. */
-const FULL_MS = 40_000;
+const FULL_MS = 120_000;
 
 let fleet: TestFleet | undefined;
 let drill: Drill | undefined;
@@ -189,7 +190,7 @@ test("clients that vanish without a word: connections end by what is not answere
   grpc.fallSilent();
   // The WebSocket ends after 6 s without a pong; streams 5 s after the buffers on their way are full.
   await until(() => told("left").includes("by-websocket"), "the WebSocket's presence leaves", FULL_MS);
-  await until(() => told("left").length === VANISHING.length, "everybody's presence leaves", 3 * FULL_MS);
+  await until(() => told("left").length === VANISHING.length, "everybody's presence leaves", FULL_MS);
   await until(async () => (await count()) === others, "they count no more");
   await until(async () => (await metric(fleet, "earshot_gateway_connections")) === held, "their places are free");
   await drill.flows(200);
