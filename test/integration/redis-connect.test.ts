@@ -11,10 +11,12 @@ import { loadConfig } from "#core/runtime/config.ts";
 import type { Log } from "#core/runtime/log.ts";
 import { redisTargetOf } from "#core/runtime/redis-target.ts";
 import { RedisConnection } from "../../gateway/presence/redis/connection.ts";
+import { call } from "../harness/http.ts";
 import { openRedis, StoreGateway, targetOf } from "../harness/presence-stores.ts";
 import { freePort, HAS_REDIS, RedisServer } from "../harness/redis.ts";
-import { launchStandalone } from "../harness/standalone.ts";
+import { launchStandalone, startStandalone } from "../harness/standalone.ts";
 import { until } from "../harness/until.ts";
+import { openWebSocket } from "../harness/websocket.ts";
 
 const HAS_OPENSSL = spawnSync("openssl", ["version"]).status === 0;
 const folder = mkdtempSync(join(tmpdir(), "earshot-redis-tls-"));
@@ -241,6 +243,25 @@ describe.skipIf(!HAS_REDIS)("Redis", () => {
     closers.push(() => sentinel.close());
     return sentinel;
   }
+});
+
+describe.skipIf(!HAS_REDIS)("npm start with a Redis", () => {
+  test("has no presence process, and its gateways keep members there", async () => {
+    const redis = await start();
+    const standalone = await startStandalone({ env: { EARSHOT_REDIS_URL: redis.url } });
+    closers.push(() => standalone.close());
+    expect(standalone.peers().map(({ role }) => role)).not.toContain("presence");
+    const body = { name: "room", permissions: "PUBLIC", presence: "Members" };
+    await until(async () => (await call(standalone.http, "POST", "/api/v1/topics", { body })).status < 300, "a Topic");
+    const client = await openWebSocket(standalone.ws, { topics: ["default.room"], query: "presence=true" });
+    await until(async () => {
+      const { json } = await call(standalone.http, "GET", "/api/v1/topics/default.room/subscribers");
+      return json["count"] === 1 && json["stale"] !== true;
+    }, "the member is listed");
+    expect(await redis.client.hlen("earshot:topic:{default.room}:users")).toBe(1);
+    await client.close();
+    await until(async () => (await redis.client.exists("earshot:topic:{default.room}:users")) === 0, "it is gone");
+  });
 });
 
 describe.skipIf(!HAS_REDIS || !HAS_OPENSSL)("Redis with TLS", () => {
