@@ -47,10 +47,9 @@ export function optionsOf(target: RedisTarget, retry: Retry): PlainOptions {
     sentinels: target.nodes.map(({ host, port }) => ({ host, port })),
     name: target.sentinelMaster,
     sentinelRetryStrategy: retry,
+    // Who takes over is asked for when the connection ends: Sentinels end it, or nothing comes from a master that is gone.
+    // (ioredis' own listening to Sentinels writes to the terminal when one of them is away.)
     sentinelCommandTimeout: COMMAND_MS,
-    failoverDetector: true,
-    // A Sentinel that was gone when this began is listened to again.
-    sentinelReconnectStrategy: () => SLOTS_LOOK_MS,
     ...(target.sentinelPassword === undefined ? {} : { sentinelPassword: target.sentinelPassword }),
     ...(tls === undefined ? {} : { sentinelTLS: tls, enableTLSForSentinelMode: true }),
   };
