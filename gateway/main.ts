@@ -19,7 +19,7 @@ import { createGateway } from "./gateway.ts";
 import { createHttpApp } from "./http/app.ts";
 import { trustedProxies } from "./http/client-address.ts";
 import { HttpConnections } from "./http/connections.ts";
-import type { Killer } from "./http/page/kill-route.ts";
+import type { Killer } from "./http/page/killer.ts";
 import { PublicPorts } from "./listen/public-ports.ts";
 import { createPresence } from "./presence/create-presence.ts";
 

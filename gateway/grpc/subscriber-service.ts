@@ -1,7 +1,7 @@
 // Owns: SubscriberService.Subscribe: a session carried by a gRPC server stream, for services in the cluster. Its socket is
 // an adapter: gRPC sends one message at a time and says when it was taken, so bytes under way are counted here.
 
-import type { Caller, Edge } from "#core/edge/edge.ts";
+import type { Edge } from "#core/edge/edge.ts";
 import { addressOf, admitCaller } from "#core/edge/grpc-caller.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { Timer } from "#core/runtime/clock.ts";
@@ -11,6 +11,7 @@ import type { Log } from "#core/runtime/log.ts";
 import { type SubscribeRequest, type SubscribeResponse, SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { GRPC } from "../fanout/encoding.ts";
 import type { Admission } from "../sessions/admission.ts";
+import { refuseIfNone } from "../sessions/refuse-if-none.ts";
 import type { OutboxSocket } from "../sessions/outbox.ts";
 import { type Ping, type Pinged, type Pings, Taking } from "../sessions/pings.ts";
 import type { Session, SessionEnd, Transport } from "../sessions/session.ts";
@@ -74,24 +75,11 @@ async function subscribe(deps: SubscriberDeps, call: Call): Promise<void> {
 async function open(deps: SubscriberDeps, call: Call, peer: string) {
   const caller = await admitCaller(deps.edge, { metadata: call.metadata, peer });
   const topicIds = [...new Set(call.request.topicIds)];
-  refuseIfNone(deps, caller, topicIds);
-  return { principal: caller.principal, topicIds };
-}
-
-function refuseIfNone(deps: SubscriberDeps, { principal }: Caller, topicIds: readonly string[]): void {
   if (topicIds.length < 1 || topicIds.length > deps.subscriptionsMax) {
     throw new EarshotError("invalid_request", `topic_ids must name 1 to ${deps.subscriptionsMax} topics`);
   }
-  let refused: unknown;
-  for (const topicId of topicIds) {
-    try {
-      deps.edge.authorize("subscribe", principal, topicId);
-      return;
-    } catch (error) {
-      refused ??= error;
-    }
-  }
-  throw refused;
+  refuseIfNone(deps.edge, caller.principal, topicIds);
+  return { principal: caller.principal, topicIds };
 }
 
 class GrpcStream implements Transport, Pinged {

@@ -10,7 +10,7 @@ import type { Registry } from "#core/runtime/metrics.ts";
 import type { SlotReport } from "#core/runtime/parent.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
-import type { Killer } from "./page/kill-route.ts";
+import type { Killer } from "./page/killer.ts";
 import type { PresenceTracker } from "../presence/presence.ts";
 
 /** What HTTP asks of routers; core/fleet/placer.ts does it. */

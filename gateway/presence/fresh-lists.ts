@@ -4,8 +4,7 @@
 
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { Gauge, type Registry } from "#core/runtime/metrics.ts";
-import type { PresenceSnapshot } from "./presence.ts";
-import type { SnapshotQuery } from "./snapshots.ts";
+import type { PresenceSnapshot, SnapshotQuery } from "./presence.ts";
 
 /** Topics that are waited for: more than one gateway's subscribers open in an outage. */
 const WAITED_MAX = 10_000;

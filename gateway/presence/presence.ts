@@ -78,6 +78,14 @@ export interface PresenceStore extends Component {
   allTold?(): void;
 }
 
+/** A page of a topic's members; without a cursor the first one. */
+export interface SnapshotQuery {
+  readonly topicId: string;
+  /** Users. */
+  readonly limit: number;
+  readonly cursor: string | undefined;
+}
+
 /** What a presence frame and `/subscribers` start from. */
 export interface PresenceSnapshot {
   readonly page: PresencePage | undefined;

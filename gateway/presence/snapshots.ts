@@ -10,7 +10,7 @@ import { EarshotError } from "#core/runtime/errors.ts";
 import { Counter, type Registry, readGauge } from "#core/runtime/metrics.ts";
 import { FreshLists } from "./fresh-lists.ts";
 import { bytesOf } from "./page.ts";
-import type { PresencePage, PresenceSnapshot, PresenceStore } from "./presence.ts";
+import type { PresencePage, PresenceSnapshot, PresenceStore, SnapshotQuery } from "./presence.ts";
 
 /** Milliseconds a snapshot may take: a subscriber waits for it. */
 const SNAPSHOT_MS = 200;
@@ -23,12 +23,6 @@ export const KEPT_MS = 10 * 60_000;
 
 /** Bytes of a page without its members, about: of topics that nobody is in there may be many. */
 const EMPTY_PAGE_BYTES = 512;
-
-export interface SnapshotQuery {
-  readonly topicId: string;
-  readonly limit: number;
-  readonly cursor: string | undefined;
-}
 
 interface SnapshotsOptions {
   readonly store: PresenceStore;

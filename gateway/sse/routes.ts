@@ -10,6 +10,7 @@ import { sseEvent } from "../fanout/frames.ts";
 import { clientAddress } from "../http/client-address.ts";
 import { tokenOf } from "../http/identify.ts";
 import type { Admission } from "../sessions/admission.ts";
+import { refuseIfNone } from "../sessions/refuse-if-none.ts";
 import { toJson } from "../sessions/control-frame.ts";
 import type { Pings } from "../sessions/pings.ts";
 import { comeBackDelayMs } from "../sessions/session.ts";
@@ -56,7 +57,7 @@ async function open(
   try {
     const principal = await authenticate(deps, request, address);
     const asked = readTopics(deps, request, topicId);
-    refuseIfNone(deps, principal, asked.topicIds);
+    refuseIfNone(deps.edge, principal, asked.topicIds);
     stream(deps, { reply, address, principal, asked });
   } catch (error) {
     admission.leave(address);
@@ -92,20 +93,6 @@ function readTopics(deps: SseDeps, request: FastifyRequest, topicId: string | un
   throw new EarshotError("invalid_request", `topic_id must be given 1 to ${deps.subscriptionsMax} times in the URL`, {
     field: "topic_id",
   });
-}
-
-/** Throws the first topic's refusal when every one is refused. */
-function refuseIfNone(deps: SseDeps, principal: Principal, topicIds: readonly string[]): void {
-  let refused: unknown;
-  for (const topicId of topicIds) {
-    try {
-      deps.edge.authorize("subscribe", principal, topicId);
-      return;
-    } catch (error) {
-      refused ??= error;
-    }
-  }
-  throw refused;
 }
 
 function stream(

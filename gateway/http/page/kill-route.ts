@@ -7,18 +7,10 @@ import { ownersOf, type ShardOwners } from "#core/domain/shard-map.ts";
 import { parseTopicId } from "#core/domain/topic-id.ts";
 import type { PeerEndpoint } from "#core/fleet/peers.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
-import type { KillOutcome } from "#core/runtime/parent.ts";
 import { readFields } from "../body.ts";
 import type { HttpDeps } from "../deps.ts";
 import { PROBLEM_TYPE, protocolProblem } from "../problem.ts";
 import { foreignness } from "./local-only.ts";
-
-/** Kills for the page, and knows it: every gateway of one start has the same nonce. */
-export interface Killer {
-  readonly nonce: string;
-  /** Asks the supervisor to kill the router whose process this is. */
-  kill(pid: number): Promise<KillOutcome>;
-}
 
 export const KILL_PATH = "/api/v1/standalone/kill-router";
 
