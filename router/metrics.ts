@@ -10,6 +10,7 @@ import { LINKS_MAX } from "./links/link-service.ts";
 import { RECEIPTS_MAX } from "./links/receipts.ts";
 import { PUBLISH_STREAMS_MAX } from "./publish/publish-service.ts";
 import { OUTCOMES_MAX } from "./publish/sequencer-stream.ts";
+import { ALL_HELD_BYTES_MAX } from "./sequencer/batch-windows.ts";
 import type { RouterStats } from "./stats.ts";
 
 /** What is read from state that others keep. */
@@ -28,6 +29,7 @@ export interface RouterGauges {
   readonly outcomes: () => number;
   readonly interestBatches: () => number;
   readonly heldTopics: () => number;
+  readonly heldBytes: () => number;
   readonly presenceDue: () => number;
   readonly heldAnswers: () => number;
   /** Entries of tables that remember for a while. */
@@ -141,6 +143,8 @@ function registerQueues(registry: Registry, gauges: RouterGauges): void {
   const batches = "Batches of interest that came from gateways and are not answered.";
   gauge("interest_batches_waiting", batches, gauges.interestBatches);
   gauge("held_topics", "Topic ids whose messages wait for their batch window to end.", gauges.heldTopics);
+  const held = `Bytes that wait for a batch window's end, ${ALL_HELD_BYTES_MAX} at most; beyond, the oldest windows end early.`;
+  gauge("held_bytes", held, gauges.heldBytes);
   gauge("presence_frames_due", "Topic ids with a presence frame to be built.", gauges.presenceDue);
   const answers = "Answers of this leaving router that wait until gateways have handed on what they are about.";
   gauge("answers_held", answers, gauges.heldAnswers);

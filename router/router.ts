@@ -199,6 +199,7 @@ export class Router implements Component {
       outcomes: () => this.publishes.outcomes,
       interestBatches: () => this.links.interestBatches,
       heldTopics: () => this.#windows.size,
+      heldBytes: () => this.#windows.bytes,
       presenceDue: () => this.#presence.size,
       heldAnswers: () => this.#handingOn.size,
       remembered: () => ({

@@ -16,6 +16,9 @@ export interface RecordTaker {
 /** Bytes that one topic may hold: more goes at once, since a batch of this size gains nothing by waiting. */
 const HELD_BYTES_MAX = 256 * 1024;
 
+/** Bytes that all topics may hold together: beyond, the windows that were opened first end early. */
+export const ALL_HELD_BYTES_MAX = 64 * 1024 * 1024;
+
 interface Window {
   readonly timer: Timer;
   bytes: number;
@@ -24,9 +27,17 @@ interface Window {
 export class BatchWindows<Link extends RecordTaker> {
   readonly #clock: Clock;
   readonly #windows = new Map<TopicEntry<Link>, Window>();
+  readonly #bytesMax: number;
+  #bytes = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, bytesMax = ALL_HELD_BYTES_MAX) {
     this.#clock = clock;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** Bytes that wait, of all topics. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Topic ids whose messages wait. */
@@ -43,13 +54,19 @@ export class BatchWindows<Link extends RecordTaker> {
     }
     entry.held?.push(record);
     window.bytes += record.framed.length;
+    this.#bytes += record.framed.length;
     if (window.bytes >= HELD_BYTES_MAX) this.flush(entry);
+    for (const oldest of this.#windows.keys()) {
+      if (this.#bytes <= this.#bytesMax) break;
+      this.flush(oldest);
+    }
   }
 
   flush(entry: TopicEntry<Link>): void {
     const window = this.#windows.get(entry);
     if (window === undefined) return;
     window.timer.cancel();
+    this.#bytes -= window.bytes;
     this.#windows.delete(entry);
     const held = entry.held ?? [];
     entry.held = undefined;

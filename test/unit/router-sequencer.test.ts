@@ -8,7 +8,7 @@ import { InterestTable, type MessageCounter } from "../../router/interest.ts";
 import { Receipts } from "../../router/links/receipts.ts";
 import { Placement } from "../../router/placement.ts";
 import type { QueuedRecord } from "../../router/record.ts";
-import { BatchWindows } from "../../router/sequencer/batch-windows.ts";
+import { ALL_HELD_BYTES_MAX, BatchWindows } from "../../router/sequencer/batch-windows.ts";
 import { Drops } from "../../router/sequencer/drops.ts";
 import { PresenceFrames } from "../../router/sequencer/presence.ts";
 import { RateLimits } from "../../router/sequencer/rate-limits.ts";
@@ -242,6 +242,25 @@ test("a batch window that holds 256 KiB ends early", () => {
   expect(ear.records).toEqual([]);
   desk.say(messageOrder("shop.chat", "x".repeat(65_000)));
   expect(ear.records).toHaveLength(5);
+});
+
+test("batch windows that hold 64 MiB together let the oldest go", () => {
+  const desk = new Desk({ batchWindowMilliseconds: 1_000, channels: "Dynamic" });
+  const ears: Ear[] = [];
+  const say = (): void => {
+    const id = `shop.chat:${String(ears.length).padStart(5, "0")}`;
+    ears.push(desk.hear(id, 1));
+    desk.say(messageOrder(id, "x".repeat(65_000)));
+  };
+  say();
+  const room = Math.floor(ALL_HELD_BYTES_MAX / (desk.windows.bytes + 8));
+  while (ears.length < room) say();
+  expect(ears.flatMap((ear) => ear.records)).toEqual([]);
+  while (ears.length < room + 2) say();
+  expect(ears.slice(0, 3).map((ear) => ear.records.length)).toEqual([1, 1, 0]);
+  expect(desk.windows.bytes).toBeLessThanOrEqual(ALL_HELD_BYTES_MAX);
+  desk.clock.advance(1_000);
+  expect([desk.windows.bytes, desk.windows.size]).toEqual([0, 0]);
 });
 
 test("receipts wait for every link that has the message, and links that let it go are known", async () => {
