@@ -178,6 +178,9 @@ export class Child implements Component {
         child.send(answer, () => {});
         return;
       }
+      case "connectionTaken":
+        // Handoff hears it.
+        return;
     }
   }
 

@@ -19,7 +19,9 @@ export type ToParent =
   /** It asks for a router to be killed; `id` comes back with the answer. */
   | { readonly type: "killRouter"; readonly id: number; readonly pid: number }
   /** It asks how the processes of this machine do; `id` comes back with the answer. */
-  | { readonly type: "askSlots"; readonly id: number };
+  | { readonly type: "askSlots"; readonly id: number }
+  /** It has the connection that was handed over under this id. */
+  | ConnectionTaken;
 
 /** `restarting`: its process has ended and is started again; `ended`: it is not started any more. */
 export type SlotState = "starting" | "ready" | "draining" | "restarting" | "ended";
@@ -47,7 +49,13 @@ export interface SlotsAnswer {
 /** A connection that the parent accepted; the socket comes as the message's handle. */
 export interface HandedConnection {
   readonly type: "connection";
+  readonly id: number;
   readonly door: DoorName;
+}
+
+export interface ConnectionTaken {
+  readonly type: "connectionTaken";
+  readonly id: number;
 }
 
 /** What became of a wish to kill a router; `no_answer`: the parent, if any, is none that kills. */
@@ -70,10 +78,12 @@ export function tellParent(message: ToParent): void {
   if (process.connected) process.send?.(message);
 }
 
-/** Calls `accept` for every connection handed over. */
+/** Calls `accept` for every connection handed over. The parent hears that it was taken before anything of it is read. */
 export function onHandedConnection(accept: (door: DoorName, socket: Socket) => void): void {
-  process.on("message", (message: HandedConnection, handle: unknown) => {
-    if (message.type === "connection" && handle !== undefined) accept(message.door, handle as Socket);
+  process.on("message", ({ type, id, door }: HandedConnection, handle: unknown) => {
+    if (type !== "connection" || handle === undefined) return;
+    tellParent({ type: "connectionTaken", id });
+    accept(door, handle as Socket);
   });
 }
 
