@@ -277,6 +277,7 @@ export class TestFleet {
         return;
       case "draining":
       case "killRouter":
+      case "connectionTaken":
         return;
     }
   }
