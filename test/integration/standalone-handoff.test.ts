@@ -1,6 +1,7 @@
 // What macOS and Windows do, on any system: one process accepts, gateways get the connections.
 
 import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { GrpcClient } from "#core/runtime/grpc.ts";
 import { PublisherService } from "#proto/earshot/v1/publisher_pb.ts";
@@ -21,6 +22,16 @@ function gatewayOf(client: WebSocketClient): string {
   const [welcome] = client.frames.of("welcome");
   const id = welcome?.["connection_id"];
   return typeof id === "string" ? id.slice(0, id.indexOf("-")) : "";
+}
+
+/** Publishes over a connection of its own; resolves with the status. */
+async function speakAlone(): Promise<number> {
+  const path = "/api/v1/topics/default.demo/publish";
+  const call = request(`${standalone.http}${path}`, { method: "POST", agent: false });
+  call.end('{"payload":"alone"}');
+  const [answer] = (await once(call, "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode ?? 0;
 }
 
 test("says in one line what it does instead", () => {
@@ -74,6 +85,21 @@ test("a gateway that is gone or drains gets no connection until another is in it
       return now !== undefined && now.pid !== before?.pid;
     }, "gateway-0 is there again");
   }
+});
+
+test("a connection that a gateway dies before taking goes to another one", async () => {
+  const frozen = standalone.peer("gateway-1");
+  process.kill(frozen?.pid ?? 0, "SIGSTOP");
+  const statuses: number[] = [];
+  const answers = Array.from({ length: 8 }, async () => statuses.push(await speakAlone()));
+  await until(() => statuses.length >= 4, "those of the other gateway are answered");
+  process.kill(frozen?.pid ?? 0, "SIGKILL");
+  await Promise.all(answers);
+  expect(statuses).toEqual(Array.from({ length: 8 }, () => 200));
+  await until(() => {
+    const now = standalone.peer("gateway-1");
+    return now !== undefined && now.pid !== frozen?.pid;
+  }, "gateway-1 is there again");
 });
 
 test("ends as ever", async () => {
