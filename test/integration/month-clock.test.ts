@@ -1,7 +1,7 @@
 // Somebody sets the clock of the machine, or it was wrong all the time: what users read follows it, tokens end by it, and
 // nothing else depends on it.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -28,7 +28,9 @@ let shiftMs = 0;
 /** Sets the wall clock of every process of the fleet so far off the right time. */
 function setClock(ms: number): void {
   shiftMs = ms;
-  writeFileSync(file, String(ms));
+  // In one step: nobody reads half of it.
+  writeFileSync(`${file}.new`, String(ms));
+  renameSync(`${file}.new`, file);
 }
 
 /** Seconds since 1970 by the fleet's clock. */
