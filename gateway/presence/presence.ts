@@ -66,14 +66,14 @@ export interface PresenceStore extends Component {
   list(topicId: string, limit: number, cursor: string | undefined): Promise<PresencePage>;
   /** Takes or renews the lease; with 0 it runs out at once, and so what the gateway holds. */
   renewLease(gatewayIncarnation: string, ttlMs: number): Promise<void>;
-  /** Users who are gone with their gateways; each is told once, to one caller. */
-  reap(): Promise<readonly PresenceReaped[]>;
+  /** Looks for users who are gone with their gateways: told by `onGone`. */
+  reap(): Promise<void>;
   /** Called when a renewal finds that the store may not hold what the caller told: it sends all it holds again. */
   onEmptied(listener: (why: PresenceEmptied) => void): void;
   /** Called when another store is there: a renewal now finds it sooner than the next one would. */
   onFound?(listener: () => void): void;
-  /** Then who is gone is told here as soon as it is found, and `reap` answers nobody. */
-  onGone?(listener: (gone: readonly PresenceReaped[]) => void): void;
+  /** Called with who is gone, as soon as it is found; each user once, at one gateway. */
+  onGone(listener: (gone: readonly PresenceReaped[]) => void): void;
   /** The store was told all that the gateway holds, since the last renewal that had it told again. */
   allTold?(): void;
 }

@@ -14,7 +14,7 @@ import {
   RenewLeaseRequestSchema,
 } from "#proto/earshot/internal/v1/presence_pb.ts";
 import { fromDecision, fromMember, fromReaped, toOperation } from "./codec.ts";
-import type { PresenceEmptied, PresenceOperation, PresenceStore } from "./presence.ts";
+import type { PresenceEmptied, PresenceOperation, PresenceReaped, PresenceStore } from "./presence.ts";
 
 /** Milliseconds a call may take before the store counts as gone. Lists have their callers' shorter deadline on top. */
 const CALL_MS = 1_000;
@@ -37,6 +37,7 @@ export class RemotePresenceStore implements PresenceStore {
   /** Incarnation of the store that gave the last lease. */
   #store: string | undefined;
   readonly #finders = new Set<() => void>();
+  readonly #goneListeners = new Set<(gone: readonly PresenceReaped[]) => void>();
   readonly #unlisten: () => void;
   #connection: Connection | undefined;
 
@@ -53,6 +54,10 @@ export class RemotePresenceStore implements PresenceStore {
 
   onFound(listener: () => void): void {
     this.#finders.add(listener);
+  }
+
+  onGone(listener: (gone: readonly PresenceReaped[]) => void): void {
+    this.#goneListeners.add(listener);
   }
 
   async renewLease(gatewayIncarnation: string, ttlMs: number) {
@@ -103,7 +108,7 @@ export class RemotePresenceStore implements PresenceStore {
   async reap() {
     const { reap } = PresenceStoreService.method;
     const { left } = await this.#call((client) => client.unary(reap, create(ReapRequestSchema), CALL_MS));
-    return left.map(fromReaped);
+    if (left.length > 0) for (const listener of this.#goneListeners) listener(left.map(fromReaped));
   }
 
   close(): Promise<void> {

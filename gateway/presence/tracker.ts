@@ -94,7 +94,7 @@ export class StoreTracker implements PresenceTracker {
     });
     store.onEmptied((why) => this.#emptied(why));
     store.onFound?.(() => void this.#renew());
-    store.onGone?.((gone) => this.#teller.tell(ordersOfReaped(gone)));
+    store.onGone((gone) => this.#teller.tell(ordersOfReaped(gone)));
     void this.#renew();
     this.#scheduleReap();
   }
@@ -249,7 +249,7 @@ export class StoreTracker implements PresenceTracker {
   async #reap(): Promise<void> {
     if (!this.#reached) return;
     try {
-      this.#teller.tell(ordersOfReaped(await this.#store.reap()));
+      await this.#store.reap();
     } catch (error) {
       this.#log.debug({ cause: messageOf(error) }, "presence store was not looked through");
     }

@@ -129,7 +129,7 @@ export class TopicLedger implements Component {
       this.#isDirty = true;
       metrics.event("state_not_stored");
       if (!this.#failing) {
-        log.error({ error }, "topic ledger cannot be written, tried again");
+        log.error({ path: this.#path, error }, "topic ledger cannot be written, tried again");
         tell(`${this.#path} cannot be written (${messageOf(error)}); everything goes on, and it is tried again`);
       }
       this.#failing = true;

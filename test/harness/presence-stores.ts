@@ -13,6 +13,7 @@ import type {
   PresenceEmptied,
   PresenceEntry,
   PresenceOperation,
+  PresenceReaped,
   PresenceStore,
 } from "../../gateway/presence/presence.ts";
 import { RedisPresenceStore } from "../../gateway/presence/redis/redis-store.ts";
@@ -108,12 +109,20 @@ export class StoreGateway {
   readonly name: string;
   readonly store: PresenceStore;
   readonly emptied: PresenceEmptied[] = [];
+  readonly #gone: PresenceReaped[] = [];
   batch = 0;
 
   constructor(name: string, store: PresenceStore) {
     this.name = name;
     this.store = store;
     store.onEmptied((why) => this.emptied.push(why));
+    store.onGone((gone) => this.#gone.push(...gone));
+  }
+
+  /** Looks, and answers who was told to be gone since it was last asked. */
+  async reap(): Promise<readonly PresenceReaped[]> {
+    await this.store.reap();
+    return this.#gone.splice(0);
   }
 
   /** With a lease. */

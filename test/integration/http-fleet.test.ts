@@ -303,6 +303,12 @@ test("without its store a member list is stale or unavailable, and delivery goes
   expect(await late.frames.next({ type: "presence" })).toMatchObject({ stale: true, count: 1, connections: 2 });
   await ask("POST", `/api/v1/topics/${topic}/publish`, { body: { payload: "still" } });
   await client.frames.next({ type: "message", payload: "still" });
+  // Whoever is to be unsubscribed is found without it.
+  const ended = await ask("DELETE", `/api/v1/topics/${topic}/subscribe`, { at: 1, token: bob });
+  expect(ended.json).toEqual({ success: true });
+  await late.frames.next({ type: "unsubscribed", topic_id: topic, reason: "requested" });
+  late.send({ type: "subscribe", topic_id: topic });
+  await late.frames.next((frame) => frame.type === "subscribed" && late.frames.of("subscribed").length > 1);
   await fleet.start("presence-0");
   await until(
     async () => {

@@ -104,7 +104,7 @@ describe.skipIf(!HAS_REDIS)("Redis", () => {
     await one.apply(one.join(TOPIC, "alice"));
     await two.apply(two.join(TOPIC, "bob"));
     await one.renew(0);
-    expect(await two.store.reap()).toMatchObject([{ userId: "alice" }]);
+    expect(await two.reap()).toMatchObject([{ userId: "alice" }]);
     expect([await two.users(TOPIC), lines]).toEqual(["bob", []]);
   });
 
@@ -119,7 +119,7 @@ describe.skipIf(!HAS_REDIS)("Redis", () => {
     await two.apply(two.join(TOPIC, "bob"));
     expect([await one.users(TOPIC), await two.users(TOPIC)]).toEqual(["alice", "bob"]);
     await one.renew(0);
-    expect(await two.store.reap()).toEqual([]);
+    expect(await two.reap()).toEqual([]);
   });
 
   test("out of memory: joins are refused, leases live, what to do is said; with room again all goes on", async () => {
@@ -220,7 +220,7 @@ describe.skipIf(!HAS_REDIS)("Redis", () => {
     for (let round = 0; round < 3; round++) {
       for (const gateway of [one, two]) {
         await gateway.renew();
-        expect(await gateway.store.reap()).toEqual([]);
+        expect(await gateway.reap()).toEqual([]);
       }
     }
     expect(await one.users(TOPIC)).toBe("alice,bob");

@@ -44,7 +44,7 @@ describe.each(WORLDS.filter(({ isThere }) => isThere))("$name", ({ begin }) => {
 
   /** Users of a topic who are gone, as one of the gateways is told; all of them look. */
   async function gone(topicId: string, ...lookers: StoreGateway[]): Promise<readonly PresenceReaped[]> {
-    const all = await Promise.all(lookers.map(({ store }) => store.reap()));
+    const all = await Promise.all(lookers.map((looker) => looker.reap()));
     return all.flat().filter((one) => one.topicId === topicId);
   }
 

@@ -203,7 +203,7 @@ describe.skipIf(!HAS_REDIS)("Redis", { timeout: 600_000 }, () => {
     async reap(): Promise<void> {
       await redis.client.del(`${this.prefix}:{leases}:look`);
       // Rejects while it is being connected to.
-      for (const { store } of this.gateways) await store.reap().catch(() => []);
+      for (const { store } of this.gateways) await store.reap().catch(() => {});
     }
 
     /** All of it, or what a replica that took over did not have. Gateways then notice that it is another server. */

@@ -41,8 +41,9 @@ class FickleStore implements PresenceStore {
     return this.isThere ? Promise.resolve() : Promise.reject(new EarshotError("presence_unavailable"));
   }
   reap() {
-    return Promise.resolve([]);
+    return Promise.resolve();
   }
+  onGone() {}
   onEmptied(listener: (why: PresenceEmptied) => void) {
     this.#listener = listener;
   }

@@ -1,10 +1,10 @@
-// Owns: taking away what dead holders left, and telling who is gone with them, each user once. They are told as soon as they
-// are found: a user who comes back meanwhile is told by another gateway, and must not be overtaken by much. Dead ones are found by looking at the leases, and by meeting one in a topic. Invariant: one gateway looks at
-// a time, so that looking costs as much as there are gateways, whatever they hold. Called by redis-store.ts.
+// Owns: taking away what dead holders left, and telling who is gone with them, each user once. They are told as soon as
+// they are found: a user who comes back meanwhile is told by another gateway, and must not be overtaken by much. Dead ones
+// are found by looking at the leases, and by meeting one in a topic. Invariant: one gateway looks at a time, so that looking
+// costs as much as there are gateways, whatever they hold. Called by redis-store.ts.
 // Elsewhere: who is dead (lease-scripts.ts), what is taken away in one step (topic-scripts.ts).
 
 import type { Clock } from "#core/runtime/clock.ts";
-import { EarshotError } from "#core/runtime/errors.ts";
 import type { PresenceReaped } from "../presence.ts";
 import type { RedisConnection } from "./connection.ts";
 import { indexKey, leaseKeys, topicKeys } from "./keys.ts";
@@ -23,9 +23,6 @@ const TURN_MS = 1_000;
 /** Topics looked through at once, and subscriptions taken away in one step: some milliseconds of the server's time. */
 const TOPICS_AT_ONCE = 100;
 const STEP_ENTRIES = 1_000;
-
-/** Users who are gone and not handed out yet: then nothing more is taken away, and member lists are stale. */
-const GONE_MAX = 100_000;
 
 /** Milliseconds for which a holder that was found alive is not asked for again. */
 const ALIVE_MS = 400;
@@ -48,8 +45,6 @@ export class Reaper {
   readonly #aliveUntilMs = new Map<string, number>();
   readonly #doubts = new Map<string, readonly string[]>();
   readonly #listeners = new Set<(gone: readonly PresenceReaped[]) => void>();
-  /** Where nobody listens: kept for `reap`. */
-  #gone: PresenceReaped[] = [];
   /** Users who went with their gateways, told by this one since its start. */
   told = 0;
 
@@ -58,23 +53,17 @@ export class Reaper {
   }
 
   get sizes() {
-    return { gone: this.#gone.length, alive: this.#aliveUntilMs.size, doubts: this.#doubts.size };
+    return { alive: this.#aliveUntilMs.size, doubts: this.#doubts.size };
   }
 
   onGone(listener: (gone: readonly PresenceReaped[]) => void): void {
     this.#listeners.add(listener);
   }
 
-  /** Looks for dead holders, and answers who is gone with them, where nobody listens. */
-  async reap(): Promise<readonly PresenceReaped[]> {
-    try {
-      await this.#look();
-      await this.#settleDoubts();
-    } catch (error) {
-      // Who was found gone is told nevertheless: nobody else will.
-      if (this.#gone.length === 0) throw error;
-    }
-    return this.#gone.splice(0);
+  /** Looks for dead holders. */
+  async reap(): Promise<void> {
+    await this.#look();
+    await this.#settleDoubts();
   }
 
   /** Holders that a topic has, some of which may be dead: looked at with the next look. */
@@ -147,8 +136,6 @@ export class Reaper {
   async #remove(topicId: string, holder: string): Promise<void> {
     const { connection, prefix } = this.#options;
     for (;;) {
-      if (this.#gone.length >= GONE_MAX)
-        throw new EarshotError("presence_unavailable", "too many users are gone at once");
       const reply = await connection.run("earshotRemove", topicKeys(prefix, topicId, holder), [holder, STEP_ENTRIES]);
       const [isLeft, users, version, gone] = listOf(reply);
       const [count, versionNumber] = [numberOf(users), numberOf(version)];
@@ -160,7 +147,6 @@ export class Reaper {
   #tell(gone: readonly PresenceReaped[]): void {
     if (gone.length === 0) return;
     this.told += gone.length;
-    if (this.#listeners.size === 0) this.#gone.push(...gone);
     for (const listener of this.#listeners) listener(gone);
   }
 }

@@ -140,7 +140,7 @@ export class RedisPresenceStore implements PresenceStore {
     throw new EarshotError("presence_unavailable", "gateways that are gone are still being taken out of this topic");
   }
 
-  reap(): Promise<readonly PresenceReaped[]> {
+  reap(): Promise<void> {
     return this.#reaper.reap();
   }
 
