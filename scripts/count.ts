@@ -1,5 +1,6 @@
-// Owns: the last line of .ci/run, worked out from the reports of vitest, of `npm run check` and of the look through all logs: `N passed, N failed`, and
-// `, N skipped` with what was skipped above it. Exit code 0 only when nothing failed and every report is there.
+// Owns: the last line of .ci/run, worked out from the reports of vitest, of `npm run check` and of the look through all
+// logs: `N passed, N failed`, and `, N skipped` with what was skipped above it. Exit code 0 only when nothing failed and
+// every report is there.
 
 import { readFileSync } from "node:fs";
 

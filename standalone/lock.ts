@@ -1,6 +1,6 @@
-// Owns: that one state folder belongs to one supervisor. `<state>/lock` names its process and its address; a lock whose process is gone
-// is taken over. A process id may be in use again after a restart of the machine, so where the system tells when a
-// process started (Linux), that counts too.
+// Owns: that one state folder belongs to one supervisor. `<state>/lock` names its process and its address; a lock whose
+// process is gone is taken over. A process id may be in use again after a restart of the machine, so where the system
+// tells when a process started (Linux), that counts too.
 
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

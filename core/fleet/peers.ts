@@ -65,7 +65,10 @@ function peersFolder(setting: string): string {
   return match[1];
 }
 
-/** Writes this process's endpoint file, or throws ConfigError with nothing left behind; closing removes it, unless a successor of the same name wrote its own. */
+/**
+ * Writes this process's endpoint file, or throws ConfigError with nothing left behind; closing removes it, unless a
+ * successor of the same name wrote its own.
+ */
 export function announcePeer(setting: string, endpoint: PeerEndpoint): Promise<Component> {
   const folder = openFolder(setting);
   const path = join(folder, `${endpoint.name}.json`);
