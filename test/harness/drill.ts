@@ -13,6 +13,13 @@ import { until } from "./until.ts";
 import { call } from "./http.ts";
 
 export const DRILL_TOPIC = "default.demo";
+
+/** Messages that can sit in a process that is killed, and be lost or answered `publish_unknown`: those of 100 ms. */
+export const IN_FLIGHT_MAX = 20;
+
+/** Milliseconds without a message after a router's death: half of what a missed heartbeat takes. The design's 500 are the bench's. */
+export const KILLED_SILENCE_MS = 1_500;
+
 const PER_SECOND = 200;
 /** Messages before an event: enough to be in the flow. */
 const SETTLED = 200;

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { Drill, DRILL_TOPIC, type DrilledFleet, tellFigures } from "../harness/drill.ts";
+import { Drill, DRILL_TOPIC, type DrilledFleet, IN_FLIGHT_MAX, tellFigures } from "../harness/drill.ts";
 import { DrilledStandalone } from "../harness/drilled-standalone.ts";
 import { startFleet, TEST_SECRET } from "../harness/fleet.ts";
 import { type Answer, call } from "../harness/http.ts";
@@ -18,7 +18,6 @@ import { until } from "../harness/until.ts";
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
-const IN_FLIGHT_MAX = 200;
 /** Milliseconds for what waits for a restart: the supervisor's longest backoff is 30 s. */
 const HEALED_MS = 90_000;
 /** Changes that are refused: each would be a line of the log, if it were said each time. */

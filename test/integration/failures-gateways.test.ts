@@ -2,7 +2,7 @@
 // gateways. Their clients do as docs/protocol.md says: they come back elsewhere, or move when they are told.
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Drill, restart, tellFigures } from "../harness/drill.ts";
+import { Drill, IN_FLIGHT_MAX, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 
 // Minutes of a machine that runs much else.
@@ -11,8 +11,6 @@ vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 const SETTLED = 200;
 /** Of a drain: its last clients then have 3 s to open their new connections, which a busy machine needs. */
 const DRAIN = "20s";
-/** Publishes that a gateway has under way when it is killed: those of a second, at half the rate. */
-const UNDER_WAY_MAX = 100;
 
 let fleet: TestFleet;
 let drill: Drill;
@@ -38,7 +36,7 @@ test("a gateway that is killed: who is elsewhere notices nothing; its clients he
   tellFigures("gateway killed, its own clients", { ...own, nextMs });
   expect(others).toMatchObject({ ...nothing, breaks: 0, told: { unheard: 0, unknown: 0, refused: {}, broken: {} } });
   expect(own).toMatchObject({ ...nothing, breaks: 3, told: { unheard: 0 } });
-  expect(own.told.unknown).toBeLessThanOrEqual(UNDER_WAY_MAX);
+  expect(own.told.unknown).toBeLessThanOrEqual(IN_FLIGHT_MAX);
 });
 
 test("a gateway that is asked to stop: clients that move as told lose nothing, and no publish is refused", async () => {
@@ -52,7 +50,7 @@ test("a gateway that is asked to stop: clients that move as told lose nothing, a
   expect(figures.told).toMatchObject({ unheard: 0, refused: {} });
   // A client that stands still for half a second may write into a connection that was just ended: that none fails on a
   // machine of its own is tried by contract-http-drain.
-  expect(figures.told.unknown).toBeLessThanOrEqual(UNDER_WAY_MAX);
+  expect(figures.told.unknown).toBeLessThanOrEqual(IN_FLIGHT_MAX);
 });
 
 test("a gateway that was killed and is started again serves as before", async () => {

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { GrpcClient } from "#core/runtime/grpc.ts";
-import { Drill, DRILL_TOPIC, restart, tellFigures } from "../harness/drill.ts";
+import { Drill, DRILL_TOPIC, IN_FLIGHT_MAX, KILLED_SILENCE_MS, restart, tellFigures } from "../harness/drill.ts";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
 import { grpcPublish, openGrpc } from "../harness/grpc-ears.ts";
 import { type Answer, call } from "../harness/http.ts";
@@ -17,9 +17,6 @@ vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
 const ABSENT_MS = 12_000;
-/** As in failures.test.ts. */
-const KILLED_SILENCE_MS = 3_000;
-const IN_FLIGHT_MAX = 200;
 
 let fleet: TestFleet;
 let drill: Drill;

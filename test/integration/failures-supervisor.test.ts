@@ -4,7 +4,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Drill, tellFigures } from "../harness/drill.ts";
+import { Drill, IN_FLIGHT_MAX, tellFigures } from "../harness/drill.ts";
 import { DrilledStandalone } from "../harness/drilled-standalone.ts";
 import { TEST_SECRET } from "../harness/fleet.ts";
 import { type Answer, call } from "../harness/http.ts";
@@ -15,7 +15,6 @@ import { until } from "../harness/until.ts";
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
 const SETTLED = 200;
-const IN_FLIGHT_MAX = 200;
 /** Ends of one slot that a test waits for: restarts are 0.5, 1, 2 and 4 s apart at most. */
 const ENDS = 4;
 const ENDS_WITHIN_MS = 60_000;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EarshotError } from "#core/runtime/errors.ts";
 import type { SlotReport } from "#core/runtime/parent.ts";
+import { VERSION } from "#core/runtime/version.ts";
 import type { PresenceEntry } from "../../gateway/presence/presence.ts";
 import { DELIVERED, type Door, openDoor, topicOf } from "../harness/http-door.ts";
 
@@ -182,8 +183,11 @@ test("standalone mode lists its processes; where anonymous access is off, to tho
   await door.close();
   door = await openDoor({ peers, config: { allowedOrigins: ["*"], trustedProxies: [], anonymous: false } });
   expect((await ask("GET", "/api/v1/status")).statusCode).toBe(401);
-  const unseen = { state: null, started_at: null, restarts: null, last_end: null };
-  expect((await ask("GET", "/api/v1/status", "alice")).json()).toMatchObject({
+  const unseen = { incarnation: "i", state: null, started_at: null, restarts: null, last_end: null };
+  expect((await ask("GET", "/api/v1/status", "alice")).json()).toEqual({
+    version: VERSION,
+    epoch: 0,
+    topics: 3,
     operator_connected: true,
     processes: [
       { role: "operator", name: "operator-0", pid: 41, metrics: "http://127.0.0.1:9001/metrics", ...unseen },
