@@ -81,8 +81,18 @@ function redisPrefixProblem(text: string): string | undefined {
   return /^[A-Za-z0-9_.:-]{1,64}$/.test(text) ? undefined : "1 to 64 characters of A-Z a-z 0-9 _ . : -";
 }
 
-function peersFolder(text: string): string | undefined {
-  return text === "" || /^folder:./.test(text) ? undefined : "folder:<path>";
+function peersPlace(text: string): string | undefined {
+  const right = "folder:<path>, or dns:operator=<host>:<port>,router=<host>:<port>";
+  return text === "" || /^(folder:.|dns:[^,]+:\d+(,|$))/.test(text) ? undefined : right;
+}
+
+function releaseProblem(text: string): string | undefined {
+  const right = "a name of Kubernetes (a-z 0-9 -, at most 53 characters)";
+  return text === "" || /^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$/.test(text) ? undefined : right;
+}
+
+function namespaceItem(text: string): string | undefined {
+  return namespaceProblem(text) && "namespaces (a-z 0-9 -, at most 63 characters)";
 }
 
 const ALL: readonly SettingReader[] = ["standalone", "operator", "router", "gateway", "presence"];
@@ -445,9 +455,37 @@ export const SETTINGS = {
   peers: {
     kind: "text",
     default: "",
-    check: peersFolder,
+    check: peersPlace,
     readers: ["operator", "router", "gateway", "presence"],
-    meaning: "Where processes find each other: folder:<path> of endpoint files, one a process.",
+    meaning:
+      "Where processes find each other: folder:<path> of endpoint files, one a process; or, in Kubernetes, dns:operator=<host>:<port>,router=<host>:<port> with the names of headless Services.",
+  },
+  peerTokenFile: {
+    kind: "text",
+    default: "",
+    readers: ["operator", "router", "gateway"],
+    meaning:
+      "Path of the ServiceAccount token (a projected volume, read again when it changes) by which a process proves itself to others of its installation, in the place of peerSecret.",
+  },
+  peerAudience: {
+    kind: "text",
+    default: "",
+    readers: ["operator", "router", "gateway"],
+    meaning: "Audience that these tokens must have: one of this installation alone.",
+  },
+  tlsFolder: {
+    kind: "text",
+    default: "",
+    readers: ["operator", "router", "gateway"],
+    meaning:
+      "Folder of tls.crt, tls.key and ca.crt (a mounted Secret, read again when it changes) for TLS between processes; empty: none.",
+  },
+  publicTlsFolder: {
+    kind: "text",
+    default: "",
+    readers: ["router", "gateway"],
+    meaning:
+      "Folder of tls.crt and tls.key (a mounted Secret, read again when it changes) for TLS at the public gRPC port; empty: none.",
   },
   peerSecret: {
     kind: "text",
@@ -461,6 +499,75 @@ export const SETTINGS = {
     default: "127.0.0.1",
     readers: ["operator", "router", "gateway", "presence"],
     meaning: "Address that the ports between processes bind.",
+  },
+  internalPort: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 65535,
+    unit: "port",
+    readers: ["operator", "router"],
+    meaning: "Port of the gRPC between processes; 0 takes any free one.",
+  },
+  probesPort: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 65535,
+    unit: "port",
+    readers: ["operator", "router", "gateway"],
+    meaning: "Port of /healthz, /readyz and /metrics; 0 takes any free one.",
+  },
+  store: {
+    kind: "choice",
+    default: "Folder",
+    choices: ["Folder", "Kubernetes"],
+    readers: ["operator"],
+    meaning:
+      "Where Topics and the shard map are kept: in folders of this machine, or as objects of the Kubernetes API.",
+  },
+  release: {
+    kind: "text",
+    default: "",
+    check: releaseProblem,
+    readers: ["operator", "router", "gateway"],
+    meaning:
+      "Name of the installation in Kubernetes. What the operator makes is called so, and its processes are <release>-operator, <release>-router and <release>-gateway (Deployments, Services and ServiceAccounts alike).",
+  },
+  namespace: {
+    kind: "text",
+    default: "",
+    check: namespaceOrNone,
+    readers: ["operator", "router", "gateway"],
+    meaning: "Namespace of the installation in Kubernetes.",
+  },
+  watchNamespaces: {
+    kind: "list",
+    default: [],
+    check: namespaceItem,
+    readers: ["operator"],
+    meaning: "Namespaces whose Topics this installation carries; empty: all.",
+  },
+  tlsAuthority: {
+    kind: "boolean",
+    default: false,
+    readers: ["operator"],
+    meaning:
+      "Whether the operator makes a certificate authority and a certificate for each component (Secrets), and renews them. False: tlsFolder holds what somebody else made.",
+  },
+  serviceAccountTokens: {
+    kind: "boolean",
+    default: true,
+    readers: ["operator"],
+    meaning: "Whether tokens of Kubernetes ServiceAccounts (of the setting audience) are taken at every door.",
+  },
+  presenceStore: {
+    kind: "choice",
+    default: "Auto",
+    choices: ["Auto", "None"],
+    readers: ["operator", "gateway"],
+    meaning:
+      "None: this installation keeps no lists of members (no Redis), and says so in the status of Topics that ask for them.",
   },
 } as const satisfies Record<string, Setting>;
 
