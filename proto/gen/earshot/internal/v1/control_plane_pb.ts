@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file earshot/internal/v1/control_plane.proto.
  */
 export const file_earshot_internal_v1_control_plane: GenFile = /*@__PURE__*/
-  fileDesc("CidlYXJzaG90L2ludGVybmFsL3YxL2NvbnRyb2xfcGxhbmUucHJvdG8SE2VhcnNob3QuaW50ZXJuYWwudjEiggIKC1N5bmNSZXF1ZXN0EisKBWhlbGxvGAEgASgLMhouZWFyc2hvdC5pbnRlcm5hbC52MS5IZWxsb0gAEi8KB2FwcGxpZWQYAiABKAsyHC5lYXJzaG90LmludGVybmFsLnYxLkFwcGxpZWRIABIyCgllcG9jaF9hY2sYAyABKAsyHS5lYXJzaG90LmludGVybmFsLnYxLkVwb2NoQWNrSAASLQoGcmVwb3J0GAQgASgLMhsuZWFyc2hvdC5pbnRlcm5hbC52MS5SZXBvcnRIABIpCgRuYWNrGAUgASgLMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5OYWNrSABCBwoFZnJhbWUizgEKBUhlbGxvEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SEwoLaW5jYXJuYXRpb24YAiABKAkSJwoEcm9sZRgDIAEoDjIZLmVhcnNob3QuaW50ZXJuYWwudjEuUm9sZRIMCgRuYW1lGAQgASgJEgwKBG5vZGUYBSABKAkSDAoEem9uZRgGIAEoCRIPCgdhZGRyZXNzGAcgASgJEg0KBWVwb2NoGAggASgEEhQKDHdhbnRzX3RvcGljcxgJIAEoCBINCgVyZWFkeRgKIAEoCCIaCgdBcHBsaWVkEg8KB3B1c2hfaWQYASABKAQiJwoETmFjaxIPCgdwdXNoX2lkGAEgASgEEg4KBnJlYXNvbhgCIAEoCSIZCghFcG9jaEFjaxINCgVlcG9jaBgBIAEoBCKbAQoGUmVwb3J0Eg0KBXJlYWR5GAEgASgIEhAKCGRyYWluaW5nGAIgASgIEi4KBWxpbmtzGAMgAygLMh8uZWFyc2hvdC5pbnRlcm5hbC52MS5MaW5rUmVwb3J0EjEKCmhvdF90b3BpY3MYBCADKAsyHS5lYXJzaG90LmludGVybmFsLnYxLkhvdFRvcGljEg0KBWVwb2NoGAUgASgEIjcKCkxpbmtSZXBvcnQSGgoScm91dGVyX2luY2FybmF0aW9uGAEgASgJEg0KBWFsaXZlGAIgASgIIjAKCEhvdFRvcGljEg0KBXRvcGljGAEgASgJEhUKDXN1YnNjcmlwdGlvbnMYAiABKAQicwoMU3luY1Jlc3BvbnNlEi8KB3dlbGNvbWUYASABKAsyHC5lYXJzaG90LmludGVybmFsLnYxLldlbGNvbWVIABIpCgRwdXNoGAIgASgLMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5QdXNoSABCBwoFZnJhbWUigAEKB1dlbGNvbWUSGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRITCgtpbmNhcm5hdGlvbhgCIAEoCRInCgRyb2xlGAMgASgOMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5Sb2xlEh0KFWh0dHBfdG9waWNzX25hbWVzcGFjZRgEIAEoCSKnAgoEUHVzaBIPCgdwdXNoX2lkGAEgASgEEjUKCXNoYXJkX21hcBgCIAEoCzIdLmVhcnNob3QuaW50ZXJuYWwudjEuU2hhcmRNYXBIAIgBARIUCgx0b3BpY3NfcmVzZXQYAyABKAgSMAoGdG9waWNzGAQgAygLMiAuZWFyc2hvdC5pbnRlcm5hbC52MS5Ub3BpY1JlY29yZBIWCg5yZW1vdmVkX3RvcGljcxgFIAMoCRIXCg90b3BpY3NfY29tcGxldGUYBiABKAgSMgoHbWVtYmVycxgHIAEoCzIcLmVhcnNob3QuaW50ZXJuYWwudjEuTWVtYmVyc0gBiAEBEhAKCHJlbGVhc2VkGAggASgIQgwKCl9zaGFyZF9tYXBCCgoIX21lbWJlcnMiQAoHTWVtYmVycxI1Cglwcm9jZXNzZXMYASADKAsyIi5lYXJzaG90LmludGVybmFsLnYxLk1lbWJlclByb2Nlc3MiWwoNTWVtYmVyUHJvY2VzcxITCgtpbmNhcm5hdGlvbhgBIAEoCRInCgRyb2xlGAIgASgOMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5Sb2xlEgwKBG5hbWUYAyABKAkicQoIU2hhcmRNYXASDQoFZXBvY2gYASABKAQSMQoHcm91dGVycxgCIAMoCzIgLmVhcnNob3QuaW50ZXJuYWwudjEuUm91dGVyRW50cnkSEQoJcHJpbWFyaWVzGAMgAygNEhAKCHN0YW5kYnlzGAQgAygNIl0KC1JvdXRlckVudHJ5EhMKC2luY2FybmF0aW9uGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIMCgRub2RlGAQgASgJEgwKBHpvbmUYBSABKAkijQEKC1RvcGljUmVjb3JkEhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAyABKAMSMAoGcG9saWN5GAQgASgLMiAuZWFyc2hvdC5pbnRlcm5hbC52MS5Ub3BpY1BvbGljeRIUCgxodHRwX21hbmFnZWQYBSABKAgi3gMKC1RvcGljUG9saWN5EiwKC3Blcm1pc3Npb25zGAEgASgOMhcuZWFyc2hvdC52MS5QZXJtaXNzaW9ucxINCgVvd25lchgCIAEoCRInCgpwdWJsaXNoZXJzGAMgAygLMhMuZWFyc2hvdC52MS5TdWJqZWN0EigKC3N1YnNjcmliZXJzGAQgAygLMhMuZWFyc2hvdC52MS5TdWJqZWN0EiYKCGNoYW5uZWxzGAUgASgOMhQuZWFyc2hvdC52MS5DaGFubmVscxImCghwcmVzZW5jZRgGIAEoDjIULmVhcnNob3QudjEuUHJlc2VuY2USOAoNc2xvd19jb25zdW1lchgHIAEoDjIhLmVhcnNob3QuaW50ZXJuYWwudjEuU2xvd0NvbnN1bWVyEhkKEW1heF9tZXNzYWdlX2J5dGVzGAggASgNEiEKGWJhdGNoX3dpbmRvd19taWxsaXNlY29uZHMYCSABKA0SJgoIcHJpb3JpdHkYCiABKA4yFC5lYXJzaG90LnYxLlByaW9yaXR5EiAKGG1heF9wdWJsaXNoZXNfcGVyX3NlY29uZBgLIAEoDRIXCg9tYXhfc3Vic2NyaWJlcnMYDCABKA0SFAoMbWF4X2NoYW5uZWxzGA0gASgNIuoBChJNdXRhdGVUb3BpY1JlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSMgoGY3JlYXRlGAMgASgLMiAuZWFyc2hvdC5pbnRlcm5hbC52MS5Ub3BpY1BvbGljeUgAEjIKBnVwZGF0ZRgEIAEoCzIgLmVhcnNob3QuaW50ZXJuYWwudjEuVG9waWNQb2xpY3lIABIQCgZkZWxldGUYBSABKAhIABIvCgt1cGRhdGVfbWFzaxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCCAoGY2hhbmdlIncKE011dGF0ZVRvcGljUmVzcG9uc2USLwoFdG9waWMYASABKAsyIC5lYXJzaG90LmludGVybmFsLnYxLlRvcGljUmVjb3JkEg0KBXJlYWR5GAIgASgIEiAKBWVycm9yGAMgASgLMhEuZWFyc2hvdC52MS5FcnJvciplCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIRCg1ST0xFX09QRVJBVE9SEAESDwoLUk9MRV9ST1VURVIQAhIQCgxST0xFX0dBVEVXQVkQAxIRCg1ST0xFX1BSRVNFTkNFEAQqiQEKDFNsb3dDb25zdW1lchIdChlTTE9XX0NPTlNVTUVSX1VOU1BFQ0lGSUVEEAASHQoZU0xPV19DT05TVU1FUl9EUk9QX09MREVTVBABEh0KGVNMT1dfQ09OU1VNRVJfRFJPUF9ORVdFU1QQAhIcChhTTE9XX0NPTlNVTUVSX0RJU0NPTk5FQ1QQAzLIAQoTQ29udHJvbFBsYW5lU2VydmljZRJPCgRTeW5jEiAuZWFyc2hvdC5pbnRlcm5hbC52MS5TeW5jUmVxdWVzdBohLmVhcnNob3QuaW50ZXJuYWwudjEuU3luY1Jlc3BvbnNlKAEwARJgCgtNdXRhdGVUb3BpYxInLmVhcnNob3QuaW50ZXJuYWwudjEuTXV0YXRlVG9waWNSZXF1ZXN0GiguZWFyc2hvdC5pbnRlcm5hbC52MS5NdXRhdGVUb3BpY1Jlc3BvbnNlYgZwcm90bzM", [file_earshot_v1_topic_types, file_google_protobuf_field_mask]);
+  fileDesc("CidlYXJzaG90L2ludGVybmFsL3YxL2NvbnRyb2xfcGxhbmUucHJvdG8SE2VhcnNob3QuaW50ZXJuYWwudjEiggIKC1N5bmNSZXF1ZXN0EisKBWhlbGxvGAEgASgLMhouZWFyc2hvdC5pbnRlcm5hbC52MS5IZWxsb0gAEi8KB2FwcGxpZWQYAiABKAsyHC5lYXJzaG90LmludGVybmFsLnYxLkFwcGxpZWRIABIyCgllcG9jaF9hY2sYAyABKAsyHS5lYXJzaG90LmludGVybmFsLnYxLkVwb2NoQWNrSAASLQoGcmVwb3J0GAQgASgLMhsuZWFyc2hvdC5pbnRlcm5hbC52MS5SZXBvcnRIABIpCgRuYWNrGAUgASgLMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5OYWNrSABCBwoFZnJhbWUizgEKBUhlbGxvEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SEwoLaW5jYXJuYXRpb24YAiABKAkSJwoEcm9sZRgDIAEoDjIZLmVhcnNob3QuaW50ZXJuYWwudjEuUm9sZRIMCgRuYW1lGAQgASgJEgwKBG5vZGUYBSABKAkSDAoEem9uZRgGIAEoCRIPCgdhZGRyZXNzGAcgASgJEg0KBWVwb2NoGAggASgEEhQKDHdhbnRzX3RvcGljcxgJIAEoCBINCgVyZWFkeRgKIAEoCCIaCgdBcHBsaWVkEg8KB3B1c2hfaWQYASABKAQiJwoETmFjaxIPCgdwdXNoX2lkGAEgASgEEg4KBnJlYXNvbhgCIAEoCSIZCghFcG9jaEFjaxINCgVlcG9jaBgBIAEoBCK0AQoGUmVwb3J0Eg0KBXJlYWR5GAEgASgIEhAKCGRyYWluaW5nGAIgASgIEi4KBWxpbmtzGAMgAygLMh8uZWFyc2hvdC5pbnRlcm5hbC52MS5MaW5rUmVwb3J0EjEKCmhvdF90b3BpY3MYBCADKAsyHS5lYXJzaG90LmludGVybmFsLnYxLkhvdFRvcGljEg0KBWVwb2NoGAUgASgEEhcKD3RvcGljc19yZXZpc2lvbhgGIAEoBCI3CgpMaW5rUmVwb3J0EhoKEnJvdXRlcl9pbmNhcm5hdGlvbhgBIAEoCRINCgVhbGl2ZRgCIAEoCCIwCghIb3RUb3BpYxINCgV0b3BpYxgBIAEoCRIVCg1zdWJzY3JpcHRpb25zGAIgASgEInMKDFN5bmNSZXNwb25zZRIvCgd3ZWxjb21lGAEgASgLMhwuZWFyc2hvdC5pbnRlcm5hbC52MS5XZWxjb21lSAASKQoEcHVzaBgCIAEoCzIZLmVhcnNob3QuaW50ZXJuYWwudjEuUHVzaEgAQgcKBWZyYW1lIoABCgdXZWxjb21lEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SEwoLaW5jYXJuYXRpb24YAiABKAkSJwoEcm9sZRgDIAEoDjIZLmVhcnNob3QuaW50ZXJuYWwudjEuUm9sZRIdChVodHRwX3RvcGljc19uYW1lc3BhY2UYBCABKAkipQMKBFB1c2gSDwoHcHVzaF9pZBgBIAEoBBI1CglzaGFyZF9tYXAYAiABKAsyHS5lYXJzaG90LmludGVybmFsLnYxLlNoYXJkTWFwSACIAQESFAoMdG9waWNzX3Jlc2V0GAMgASgIEjAKBnRvcGljcxgEIAMoCzIgLmVhcnNob3QuaW50ZXJuYWwudjEuVG9waWNSZWNvcmQSFgoOcmVtb3ZlZF90b3BpY3MYBSADKAkSFwoPdG9waWNzX2NvbXBsZXRlGAYgASgIEjIKB21lbWJlcnMYByABKAsyHC5lYXJzaG90LmludGVybmFsLnYxLk1lbWJlcnNIAYgBARIQCghyZWxlYXNlZBgIIAEoCBIXCg90b3BpY3NfcmV2aXNpb24YCSABKAQSSgoUc2VydmljZV9hY2NvdW50X2tleXMYCiABKAsyJy5lYXJzaG90LmludGVybmFsLnYxLlNlcnZpY2VBY2NvdW50S2V5c0gCiAEBQgwKCl9zaGFyZF9tYXBCCgoIX21lbWJlcnNCFwoVX3NlcnZpY2VfYWNjb3VudF9rZXlzIkIKElNlcnZpY2VBY2NvdW50S2V5cxIOCgZpc3N1ZXIYASABKAkSDAoEandrcxgCIAEoCRIOCgZwdWJsaWMYAyABKAgiQAoHTWVtYmVycxI1Cglwcm9jZXNzZXMYASADKAsyIi5lYXJzaG90LmludGVybmFsLnYxLk1lbWJlclByb2Nlc3MiWwoNTWVtYmVyUHJvY2VzcxITCgtpbmNhcm5hdGlvbhgBIAEoCRInCgRyb2xlGAIgASgOMhkuZWFyc2hvdC5pbnRlcm5hbC52MS5Sb2xlEgwKBG5hbWUYAyABKAkicQoIU2hhcmRNYXASDQoFZXBvY2gYASABKAQSMQoHcm91dGVycxgCIAMoCzIgLmVhcnNob3QuaW50ZXJuYWwudjEuUm91dGVyRW50cnkSEQoJcHJpbWFyaWVzGAMgAygNEhAKCHN0YW5kYnlzGAQgAygNIl0KC1JvdXRlckVudHJ5EhMKC2luY2FybmF0aW9uGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHYWRkcmVzcxgDIAEoCRIMCgRub2RlGAQgASgJEgwKBHpvbmUYBSABKAkijQEKC1RvcGljUmVjb3JkEhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAyABKAMSMAoGcG9saWN5GAQgASgLMiAuZWFyc2hvdC5pbnRlcm5hbC52MS5Ub3BpY1BvbGljeRIUCgxodHRwX21hbmFnZWQYBSABKAgi3gMKC1RvcGljUG9saWN5EiwKC3Blcm1pc3Npb25zGAEgASgOMhcuZWFyc2hvdC52MS5QZXJtaXNzaW9ucxINCgVvd25lchgCIAEoCRInCgpwdWJsaXNoZXJzGAMgAygLMhMuZWFyc2hvdC52MS5TdWJqZWN0EigKC3N1YnNjcmliZXJzGAQgAygLMhMuZWFyc2hvdC52MS5TdWJqZWN0EiYKCGNoYW5uZWxzGAUgASgOMhQuZWFyc2hvdC52MS5DaGFubmVscxImCghwcmVzZW5jZRgGIAEoDjIULmVhcnNob3QudjEuUHJlc2VuY2USOAoNc2xvd19jb25zdW1lchgHIAEoDjIhLmVhcnNob3QuaW50ZXJuYWwudjEuU2xvd0NvbnN1bWVyEhkKEW1heF9tZXNzYWdlX2J5dGVzGAggASgNEiEKGWJhdGNoX3dpbmRvd19taWxsaXNlY29uZHMYCSABKA0SJgoIcHJpb3JpdHkYCiABKA4yFC5lYXJzaG90LnYxLlByaW9yaXR5EiAKGG1heF9wdWJsaXNoZXNfcGVyX3NlY29uZBgLIAEoDRIXCg9tYXhfc3Vic2NyaWJlcnMYDCABKA0SFAoMbWF4X2NoYW5uZWxzGA0gASgNIuoBChJNdXRhdGVUb3BpY1JlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSMgoGY3JlYXRlGAMgASgLMiAuZWFyc2hvdC5pbnRlcm5hbC52MS5Ub3BpY1BvbGljeUgAEjIKBnVwZGF0ZRgEIAEoCzIgLmVhcnNob3QuaW50ZXJuYWwudjEuVG9waWNQb2xpY3lIABIQCgZkZWxldGUYBSABKAhIABIvCgt1cGRhdGVfbWFzaxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCCAoGY2hhbmdlIncKE011dGF0ZVRvcGljUmVzcG9uc2USLwoFdG9waWMYASABKAsyIC5lYXJzaG90LmludGVybmFsLnYxLlRvcGljUmVjb3JkEg0KBXJlYWR5GAIgASgIEiAKBWVycm9yGAMgASgLMhEuZWFyc2hvdC52MS5FcnJvciplCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIRCg1ST0xFX09QRVJBVE9SEAESDwoLUk9MRV9ST1VURVIQAhIQCgxST0xFX0dBVEVXQVkQAxIRCg1ST0xFX1BSRVNFTkNFEAQqiQEKDFNsb3dDb25zdW1lchIdChlTTE9XX0NPTlNVTUVSX1VOU1BFQ0lGSUVEEAASHQoZU0xPV19DT05TVU1FUl9EUk9QX09MREVTVBABEh0KGVNMT1dfQ09OU1VNRVJfRFJPUF9ORVdFU1QQAhIcChhTTE9XX0NPTlNVTUVSX0RJU0NPTk5FQ1QQAzLIAQoTQ29udHJvbFBsYW5lU2VydmljZRJPCgRTeW5jEiAuZWFyc2hvdC5pbnRlcm5hbC52MS5TeW5jUmVxdWVzdBohLmVhcnNob3QuaW50ZXJuYWwudjEuU3luY1Jlc3BvbnNlKAEwARJgCgtNdXRhdGVUb3BpYxInLmVhcnNob3QuaW50ZXJuYWwudjEuTXV0YXRlVG9waWNSZXF1ZXN0GiguZWFyc2hvdC5pbnRlcm5hbC52MS5NdXRhdGVUb3BpY1Jlc3BvbnNlYgZwcm90bzM", [file_earshot_v1_topic_types, file_google_protobuf_field_mask]);
 
 /**
  * @generated from message earshot.internal.v1.SyncRequest
@@ -234,6 +234,13 @@ export type Report = Message<"earshot.internal.v1.Report"> & {
    * @generated from field: uint64 epoch = 5;
    */
   epoch: bigint;
+
+  /**
+   * The newest revision of the Topics that is applied here (Push.topics_revision); 0: none, or its source has none.
+   *
+   * @generated from field: uint64 topics_revision = 6;
+   */
+  topicsRevision: bigint;
 };
 
 /**
@@ -408,6 +415,21 @@ export type Push = Message<"earshot.internal.v1.Push"> & {
    * @generated from field: bool released = 8;
    */
   released: boolean;
+
+  /**
+   * With what this push brings, the process has every Topic up to this revision of the store (Kubernetes: the
+   * resourceVersion, which all operators count alike); 0: more is to come, or the store has no revisions.
+   *
+   * @generated from field: uint64 topics_revision = 9;
+   */
+  topicsRevision: bigint;
+
+  /**
+   * Whose ServiceAccount tokens are to be believed; absent when unchanged.
+   *
+   * @generated from field: optional earshot.internal.v1.ServiceAccountKeys service_account_keys = 10;
+   */
+  serviceAccountKeys?: ServiceAccountKeys | undefined;
 };
 
 /**
@@ -416,6 +438,41 @@ export type Push = Message<"earshot.internal.v1.Push"> & {
  */
 export const PushSchema: GenMessage<Push> = /*@__PURE__*/
   messageDesc(file_earshot_internal_v1_control_plane, 10);
+
+/**
+ * What a process needs to prove a Kubernetes ServiceAccount token by itself.
+ *
+ * @generated from message earshot.internal.v1.ServiceAccountKeys
+ */
+export type ServiceAccountKeys = Message<"earshot.internal.v1.ServiceAccountKeys"> & {
+  /**
+   * The tokens' `iss`; empty: none are taken.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * The cluster's JWKS (RFC 7517), JSON.
+   *
+   * @generated from field: string jwks = 2;
+   */
+  jwks: string;
+
+  /**
+   * Whether the tokens are taken at the doors of users too, and not only between processes.
+   *
+   * @generated from field: bool public = 3;
+   */
+  public: boolean;
+};
+
+/**
+ * Describes the message earshot.internal.v1.ServiceAccountKeys.
+ * Use `create(ServiceAccountKeysSchema)` to create a new message.
+ */
+export const ServiceAccountKeysSchema: GenMessage<ServiceAccountKeys> = /*@__PURE__*/
+  messageDesc(file_earshot_internal_v1_control_plane, 11);
 
 /**
  * @generated from message earshot.internal.v1.Members
@@ -432,7 +489,7 @@ export type Members = Message<"earshot.internal.v1.Members"> & {
  * Use `create(MembersSchema)` to create a new message.
  */
 export const MembersSchema: GenMessage<Members> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 11);
+  messageDesc(file_earshot_internal_v1_control_plane, 12);
 
 /**
  * @generated from message earshot.internal.v1.MemberProcess
@@ -459,7 +516,7 @@ export type MemberProcess = Message<"earshot.internal.v1.MemberProcess"> & {
  * Use `create(MemberProcessSchema)` to create a new message.
  */
 export const MemberProcessSchema: GenMessage<MemberProcess> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 12);
+  messageDesc(file_earshot_internal_v1_control_plane, 13);
 
 /**
  * Routers by index, and for every shard its primary and standby as indices into `routers`.
@@ -495,7 +552,7 @@ export type ShardMap = Message<"earshot.internal.v1.ShardMap"> & {
  * Use `create(ShardMapSchema)` to create a new message.
  */
 export const ShardMapSchema: GenMessage<ShardMap> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 13);
+  messageDesc(file_earshot_internal_v1_control_plane, 14);
 
 /**
  * @generated from message earshot.internal.v1.RouterEntry
@@ -532,7 +589,7 @@ export type RouterEntry = Message<"earshot.internal.v1.RouterEntry"> & {
  * Use `create(RouterEntrySchema)` to create a new message.
  */
 export const RouterEntrySchema: GenMessage<RouterEntry> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 14);
+  messageDesc(file_earshot_internal_v1_control_plane, 15);
 
 /**
  * @generated from message earshot.internal.v1.TopicRecord
@@ -573,7 +630,7 @@ export type TopicRecord = Message<"earshot.internal.v1.TopicRecord"> & {
  * Use `create(TopicRecordSchema)` to create a new message.
  */
 export const TopicRecordSchema: GenMessage<TopicRecord> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 15);
+  messageDesc(file_earshot_internal_v1_control_plane, 16);
 
 /**
  * @generated from message earshot.internal.v1.TopicPolicy
@@ -650,7 +707,7 @@ export type TopicPolicy = Message<"earshot.internal.v1.TopicPolicy"> & {
  * Use `create(TopicPolicySchema)` to create a new message.
  */
 export const TopicPolicySchema: GenMessage<TopicPolicy> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 16);
+  messageDesc(file_earshot_internal_v1_control_plane, 17);
 
 /**
  * @generated from message earshot.internal.v1.MutateTopicRequest
@@ -707,7 +764,7 @@ export type MutateTopicRequest = Message<"earshot.internal.v1.MutateTopicRequest
  * Use `create(MutateTopicRequestSchema)` to create a new message.
  */
 export const MutateTopicRequestSchema: GenMessage<MutateTopicRequest> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 17);
+  messageDesc(file_earshot_internal_v1_control_plane, 18);
 
 /**
  * @generated from message earshot.internal.v1.MutateTopicResponse
@@ -736,7 +793,7 @@ export type MutateTopicResponse = Message<"earshot.internal.v1.MutateTopicRespon
  * Use `create(MutateTopicResponseSchema)` to create a new message.
  */
 export const MutateTopicResponseSchema: GenMessage<MutateTopicResponse> = /*@__PURE__*/
-  messageDesc(file_earshot_internal_v1_control_plane, 18);
+  messageDesc(file_earshot_internal_v1_control_plane, 19);
 
 /**
  * @generated from enum earshot.internal.v1.Role
