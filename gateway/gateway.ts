@@ -137,7 +137,8 @@ function createCore(options: GatewayOptions) {
     subscriptionOf: (connectionId, topicId) => sessions.subscriptionOf(connectionId, topicId),
     evict: (topic, eviction) => rights.evict(topic, eviction),
   });
-  registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel, clock });
+  const { connectionsMax } = config;
+  registerState(options.registry, { topics, fanOut, upstream, sessions, subscribing, wheel, clock, connectionsMax });
   return { upstream, subscribing, rights, sessions, admission, fanOut, wheel, metrics };
 }
 

@@ -19,15 +19,18 @@ interface Observed {
   readonly subscribing: Subscribing;
   readonly wheel: Wheel;
   readonly clock: Clock;
+  readonly connectionsMax: number;
 }
 
 export function registerState(registry: Registry, observed: Observed): void {
   registerUpstream(registry, observed);
-  const { topics, fanOut, sessions, subscribing, wheel } = observed;
+  const { topics, fanOut, sessions, subscribing, wheel, connectionsMax } = observed;
   const gauge = (name: string, help: string, read: () => number): void => {
     readGauge(registry, `earshot_gateway_${name}`, help, read);
   };
   gauge("topics", "Topic ids that somebody here is subscribed to.", () => topics.size);
+  const most = "Connections that there may be here (setting connectionsMax); one more is refused.";
+  gauge("connections_max", most, () => connectionsMax);
   const unsent = "Bytes that clients have not taken yet, in their sockets and in queues of this process.";
   gauge("unsent_bytes", unsent, () => sessions.unsentBytes());
   const fanning =
