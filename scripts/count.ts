@@ -1,6 +1,6 @@
 // Owns: the last line of .ci/run, worked out from the reports of vitest, of `npm run check` and of the look through all
 // logs: `N passed, N failed`, and `, N skipped` with what was skipped above it. Exit code 0 only when nothing failed and
-// every report is there.
+// every report is there. With --cluster the reports of `npm run test:cluster` count too, and must be there.
 
 import { readFileSync } from "node:fs";
 
@@ -26,10 +26,14 @@ let passed = 0;
 let failed = 0;
 const skipped: string[] = [];
 
-const tests = read("reports/vitest.json") as VitestReport;
-passed += tests.numPassedTests;
-failed += tests.numFailedTests;
-for (const file of tests.testResults) {
+const withCluster = process.argv.includes("--cluster");
+const reports = withCluster ? ["reports/vitest.json", "reports/vitest-cluster.json"] : ["reports/vitest.json"];
+const runs = reports.map((report) => read(report) as VitestReport);
+for (const tests of runs) {
+  passed += tests.numPassedTests;
+  failed += tests.numFailedTests;
+}
+for (const file of runs.flatMap((tests) => tests.testResults)) {
   for (const { fullName, status } of file.assertionResults) {
     if (status === "failed") process.stdout.write(`failed: ${fullName} (${file.name})\n`);
     if (!UNCOUNTED.has(status)) skipped.push(`${fullName} (${file.name})`);
@@ -42,7 +46,8 @@ for (const file of tests.testResults) {
 }
 
 // The logs of all processes count as one check (test/harness/kept-logs.ts).
-for (const report of ["reports/checks.json", "reports/logs.json"]) {
+const logs = withCluster ? ["reports/logs.json", "reports/logs-cluster.json"] : ["reports/logs.json"];
+for (const report of ["reports/checks.json", ...logs]) {
   const checks = read(report) as { readonly passed: number; readonly failed: number };
   passed += checks.passed;
   failed += checks.failed;

@@ -16,8 +16,8 @@ const VARIABLE = "KEPT_LOGS";
 /** Secrets that tests give to processes. */
 const SECRETS = ["a test's own secret", "a test's peer secret", "the secret of an edge under test"];
 
-/** Where a run says what its logs were like, for .ci/run. */
-const REPORT = join(ROOT, "reports", "logs.json");
+/** Where a run says what its logs were like, for .ci/run; vitest.cluster.config.ts names another file. */
+const REPORT = join(ROOT, "reports", process.env["KEPT_LOGS_REPORT"] ?? "logs.json");
 
 /** Problems shown; the rest are a number. */
 const SHOWN_MAX = 20;
