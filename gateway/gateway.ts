@@ -11,6 +11,7 @@ import type { Server } from "#core/runtime/grpc.ts";
 import type { GrpcConnections } from "#core/runtime/grpc-connections.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { Deliver } from "./fanout/deliver.ts";
@@ -38,6 +39,7 @@ export interface GatewayOptions {
   readonly config: Config;
   readonly self: ProcessSelf;
   readonly fleet: Fleet;
+  readonly identity: PeerIdentity;
   readonly edge: Edge;
   readonly presence: PresenceTracker;
   readonly clock: Clock;
@@ -72,7 +74,7 @@ export function createGateway(options: GatewayOptions) {
 
 /** What is the same for every kind of client: sessions and fan-out above the links to routers. */
 function createCore(options: GatewayOptions) {
-  const { config, self, fleet, edge, presence, clock, log } = options;
+  const { config, self, fleet, identity, edge, presence, clock, log } = options;
   const metrics = new GatewayMetrics(options.registry);
   const topics = new LocalTopics();
   const fanOut = new FanOut(clock, metrics);
@@ -90,7 +92,7 @@ function createCore(options: GatewayOptions) {
     self,
     clock,
     log,
-    peerSecret: config.peerSecret,
+    identity,
     listener: {
       confirmed: (topic, incarnation, first) => subscribing.confirmed(topic, incarnation, first),
       routersChanged: () => subscribing.routersChanged(),

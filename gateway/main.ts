@@ -11,6 +11,7 @@ import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import type { Lifecycle } from "#core/runtime/lifecycle.ts";
 import { askParentForSlots, askParentToKill, hasParent, tellParent } from "#core/runtime/parent.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -42,7 +43,10 @@ async function start(parts: ProcessParts): Promise<void> {
     const reasons = coldReasons();
     return reasons.length > 0 ? reasons : ["ports not open yet"];
   };
-  const probes = lifecycle.own("probes", await Probes.listen(config.internalHost, 0, registry, readiness));
+  const probes = lifecycle.own(
+    "probes",
+    await Probes.listen(config.internalHost, config.probesPort, registry, readiness),
+  );
   const doors = await createDoors(config, rooms, lifecycle);
   gateway.upstream.start();
   fleet.start();
@@ -72,20 +76,21 @@ type Rooms = Awaited<ReturnType<typeof createRooms>>;
 async function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
   const clock = SYSTEM_CLOCK;
   const { incarnation, name } = self;
-  const { peerSecret } = config;
+  const identity = secretIdentity(config.peerSecret);
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const fleet = lifecycle.own(
     "sync",
-    new SyncClient({ self: { ...self, role: "gateway", address: "" }, peers, peerSecret, clock, log, registry }),
+    new SyncClient({ self: { ...self, role: "gateway", address: "" }, peers, identity, clock, log, registry }),
   );
-  const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry }));
+  const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, identity, registry }));
   const edge = lifecycle.own("edge", createEdge({ config, fleet, placer, log, registry, clock }));
-  const presence = await createPresence({ config, peers, placer, incarnation, log, registry });
+  const presence = await createPresence({ config, peers, identity, placer, incarnation, log, registry });
   lifecycle.own("presence", presence);
   const gateway = createGateway({
     config,
     self,
     fleet,
+    identity,
     edge,
     presence,
     clock,

@@ -8,6 +8,7 @@ import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { Catalog } from "./control-plane/catalog.ts";
@@ -101,7 +102,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     sizes: () => store.sizes,
     streams: (role) => server.count(role),
   });
-  const grpc = createGrpcServer({ peerSecret: config.peerSecret });
+  const grpc = createGrpcServer({ judge: secretIdentity(config.peerSecret).judge });
   bindService(grpc, ControlPlaneService, {
     sync: (call) => server.serve(call),
     mutateTopic: (request) => mutator.mutate(request),

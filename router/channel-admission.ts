@@ -8,6 +8,7 @@ import { ownersOf } from "#core/domain/shard-map.ts";
 import type { Topic } from "#core/domain/topic.ts";
 import { GrpcClient } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import {
   type AdmitChannelRequest,
   AdmitChannelRequestSchema,
@@ -18,7 +19,7 @@ import type { Placement } from "./placement.ts";
 
 export interface ChannelAdmissionOptions {
   readonly incarnation: string;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly placement: Placement;
   readonly census: ChannelCensus;
   readonly topic: (key: string) => Topic | undefined;
@@ -141,7 +142,7 @@ export class ChannelAdmission implements Component {
   #clientOf({ incarnation, address }: Router): GrpcClient {
     let client = this.#clients.get(incarnation);
     if (client === undefined) {
-      client = new GrpcClient(address, this.#options.peerSecret);
+      client = new GrpcClient(address, this.#options.identity.toward("router"));
       this.#clients.set(incarnation, client);
     }
     return client;

@@ -15,6 +15,7 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import { tellParent } from "#core/runtime/parent.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -39,8 +40,9 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
   if (peerSecret === "") throw new ConfigError("peerSecret (--peer-secret, EARSHOT_PEER_SECRET) must be set");
 
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
-  const server = createGrpcServer({ peerSecret });
-  const port = await listenGrpc(server, internalHost, 0);
+  const identity = secretIdentity(peerSecret);
+  const server = createGrpcServer({ judge: identity.judge });
+  const port = await listenGrpc(server, internalHost, config.internalPort);
   lifecycle.own("server", {
     close: async () => {
       const goodbye = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
@@ -51,7 +53,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
   const address = hostPort(internalHost, port);
   const fleet = lifecycle.own(
     "sync",
-    new SyncClient({ self: { ...self, role: "router", address }, peers, peerSecret, clock, log, registry }),
+    new SyncClient({ self: { ...self, role: "router", address }, peers, identity, clock, log, registry }),
   );
   const relay = lifecycle.own("relay", new SyncRelay({ fleet, incarnation }));
   registerRelay(registry, relay);
@@ -60,7 +62,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
     new Router({
       self,
       fleet,
-      peerSecret,
+      identity,
       hotSubscriptions: config.hotSubscriptions,
       clock,
       log,
@@ -77,7 +79,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
   const local = router.local;
   const placer = lifecycle.own(
     "placer",
-    new Placer({ fleet, log, clock, incarnation, name, peerSecret, registry, local }),
+    new Placer({ fleet, log, clock, incarnation, name, identity, registry, local }),
   );
   const publicDoor = given.has("grpcPort") ? await openPublicDoor(config, { fleet, placer, registry, log }) : undefined;
   if (publicDoor !== undefined) lifecycle.own("public", publicDoor);
@@ -86,7 +88,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
     if (!fleet.synced) return ["no topics or no shard map yet"];
     return router.warmth.everWarm ? [] : router.warmth.reasons();
   };
-  const probes = lifecycle.own("probes", await Probes.listen(internalHost, 0, registry, readiness));
+  const probes = lifecycle.own("probes", await Probes.listen(internalHost, config.probesPort, registry, readiness));
   lifecycle.own("leaving", leaving({ router, fleet, publicDoor, log }));
   const announced = await announcePeer(config.peers, {
     ...self,

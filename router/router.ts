@@ -11,6 +11,7 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import { ChannelAdmission } from "./channel-admission.ts";
 import { ChannelCensus } from "./channels.ts";
 import { HandingOn } from "./handing-on.ts";
@@ -34,7 +35,7 @@ import { Warmth, WARMTH_TICK_MS } from "./warmth.ts";
 export interface RouterOptions {
   readonly self: ProcessSelf;
   readonly fleet: Pick<Fleet, "topic" | "map" | "onMap" | "onMembers">;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly hotSubscriptions: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -79,7 +80,7 @@ export class Router implements Component {
 
   constructor(options: RouterOptions) {
     this.#options = options;
-    const { self, fleet, peerSecret, clock, log, registry } = options;
+    const { self, fleet, identity, clock, log, registry } = options;
     const topic = (key: string) => fleet.topic(key);
     const stats = new RouterStats();
     const drops = new Drops();
@@ -93,7 +94,7 @@ export class Router implements Component {
     const census = new ChannelCensus(this.#placement);
     this.#admission = new ChannelAdmission({
       incarnation: self.incarnation,
-      peerSecret,
+      identity,
       placement: this.#placement,
       census,
       topic,

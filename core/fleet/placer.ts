@@ -12,6 +12,7 @@ import { EarshotError } from "../runtime/errors.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Registry } from "../runtime/metrics.ts";
+import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import type { DescribeTopicResponse } from "#proto/earshot/internal/v1/router_pb.ts";
 import { chooseOwner, type Standing } from "./choose-owner.ts";
 import { Dispatcher, type LocalSequencer } from "./dispatcher.ts";
@@ -33,7 +34,7 @@ export interface PlacerOptions {
   /** Of this process. */
   readonly incarnation: string;
   readonly name: string;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly registry: Registry;
   readonly local?: LocalSequencer;
   /** How routers are reached; absent: over gRPC. */
@@ -60,7 +61,7 @@ export class Placer implements Component {
 
   constructor(options: PlacerOptions) {
     this.#options = options;
-    const { fleet, clock, registry, peerSecret } = options;
+    const { fleet, clock, registry, identity } = options;
     this.#metrics = new PublishMetrics(registry, {
       unanswered: () => this.#flights - this.#dispatcher.waiting,
       unansweredBytes: () => this.#streams.unansweredBytes,
@@ -75,7 +76,7 @@ export class Placer implements Component {
     });
     const events = this.#streamEvents();
     const openStream = options.openStream ?? ((router) => new PublishStream({ ...options, router, events }));
-    this.#streams = new RouterStreams({ peerSecret, open: (router) => openStream(router, events) });
+    this.#streams = new RouterStreams({ identity, open: (router) => openStream(router, events) });
     this.#dispatcher = new Dispatcher({
       clock,
       metrics: this.#metrics,

@@ -10,6 +10,7 @@ import type { Clock, Timer } from "../runtime/clock.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
 import { type ClientStream, GrpcClient } from "../runtime/grpc.ts";
 import type { Log } from "../runtime/log.ts";
+import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import {
   type Outcome,
   type Publish,
@@ -65,7 +66,7 @@ export interface StreamEvents {
 
 export interface PublishStreamOptions {
   readonly router: Router;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   /** Of this process. */
   readonly incarnation: string;
   readonly name: string;
@@ -111,7 +112,7 @@ export class PublishStream implements SequencerStream {
   constructor(options: PublishStreamOptions) {
     this.#options = options;
     this.incarnation = options.router.incarnation;
-    this.client = new GrpcClient(options.router.address, options.peerSecret);
+    this.client = new GrpcClient(options.router.address, options.identity.toward("router"));
     this.#state = this.#dial();
   }
 

@@ -3,11 +3,12 @@
 
 import type { Router, ShardMap } from "../domain/shard-map.ts";
 import { GrpcClient } from "../runtime/grpc.ts";
+import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import type { Availability, SequencerStream } from "./publish-stream.ts";
 
 export interface RouterStreamsOptions {
   readonly open: (router: Router) => SequencerStream;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
 }
 
 export class RouterStreams {
@@ -73,7 +74,7 @@ export class RouterStreams {
   clientOf(router: Router): GrpcClient {
     const known = this.#streams.get(router.incarnation)?.client ?? this.#clients.get(router.incarnation);
     if (known !== undefined) return known;
-    const client = new GrpcClient(router.address, this.#options.peerSecret);
+    const client = new GrpcClient(router.address, this.#options.identity.toward("router"));
     this.#clients.set(router.incarnation, client);
     return client;
   }

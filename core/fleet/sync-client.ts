@@ -10,6 +10,7 @@ import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Counter, Registry } from "../runtime/metrics.ts";
 import { Slices } from "../runtime/slices.ts";
+import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import type {
   MutateTopicRequest,
   MutateTopicResponse,
@@ -30,7 +31,7 @@ import { TopicTable } from "./topic-table.ts";
 export interface SyncClientOptions {
   readonly self: SyncSelf;
   readonly peers: PeerDirectory;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -75,11 +76,11 @@ export class SyncClient implements Fleet, Component {
   /** Starts dialling. Attach listeners before, and nothing is missed. */
   start(): void {
     if (this.#sources !== undefined || this.#closed) return;
-    const { peers, peerSecret, clock, log, self } = this.#options;
+    const { peers, identity, clock, log, self } = this.#options;
     this.#sources = new SyncSources({
       peers,
       incarnation: self.incarnation,
-      peerSecret,
+      identity,
       clock,
       log,
       hello: (wantsTopics) => this.#hello(wantsTopics),

@@ -5,6 +5,7 @@
 
 import type { Clock, Timer } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import type { Push, Welcome } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { Unlisten } from "./fleet.ts";
 import type { PeerDirectory, PeerEndpoint } from "./peers.ts";
@@ -14,7 +15,7 @@ export interface SyncSourcesOptions {
   readonly peers: PeerDirectory;
   /** Of this process, which never asks itself. */
   readonly incarnation: string;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly clock: Clock;
   readonly log: Log;
   readonly hello: (wantsTopics: boolean) => SyncFrame;
@@ -140,10 +141,10 @@ export class SyncSources {
   }
 
   #streamTo(kind: Source["kind"], address: string): SyncStream {
-    const { peerSecret, clock, log, hello, push } = this.#options;
+    const { identity, clock, log, hello, push } = this.#options;
     return new SyncStream({
       address,
-      peerSecret,
+      credentials: identity.toward(kind),
       clock,
       log,
       hello: (stream) => {

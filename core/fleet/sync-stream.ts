@@ -8,6 +8,7 @@ import type { Clock, Timer } from "../runtime/clock.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { type ClientStream, GrpcClient } from "../runtime/grpc.ts";
 import type { Log } from "../runtime/log.ts";
+import type { CallerCredentials } from "../runtime/peer-identity.ts";
 import {
   ControlPlaneService,
   type Push,
@@ -21,7 +22,7 @@ export type SyncFrame = SyncRequest["frame"];
 
 export interface SyncStreamOptions {
   readonly address: string;
-  readonly peerSecret: string;
+  readonly credentials: CallerCredentials;
   readonly clock: Clock;
   readonly log: Log;
   /** The Hello of a stream that is being opened. */
@@ -56,7 +57,7 @@ export class SyncStream {
 
   constructor(options: SyncStreamOptions) {
     this.#options = options;
-    this.#client = new GrpcClient(options.address, options.peerSecret);
+    this.#client = new GrpcClient(options.address, options.credentials);
   }
 
   get live(): boolean {

@@ -15,6 +15,7 @@ import {
 import * as grpc from "@grpc/grpc-js";
 import { CODES, isCode } from "../domain/codes.ts";
 import { EarshotError, messageOf } from "./errors.ts";
+import type { CallerCredentials, CallJudge, Refusal } from "./peer-identity.ts";
 
 export type {
   ConnectionInjector,
@@ -185,8 +186,8 @@ const CLIENT_OPTIONS: grpc.ChannelOptions = {
 const NEVER_MS = 2 ** 31 - 1;
 
 export interface GrpcServerOptions {
-  /** What every call must carry as `authorization: Bearer <secret>`; undefined: open to all (the public port). */
-  readonly peerSecret?: string | undefined;
+  /** Judges every call; undefined: open to all (the public port). */
+  readonly judge?: CallJudge | undefined;
   readonly maxReceiveBytes?: number;
   /** Calls of one connection at the same time; HTTP/2 makes more wait. */
   readonly maxConcurrentCalls?: number;
@@ -205,16 +206,16 @@ const RESETS_PER_SECOND = 33;
 
 /** A server without services and ports. */
 export function createGrpcServer(options: GrpcServerOptions = {}): grpc.Server {
-  const { peerSecret, maxReceiveBytes, maxConcurrentCalls, pings = true, maxIdleMs } = options;
+  const { judge, maxReceiveBytes, maxConcurrentCalls, pings = true, maxIdleMs } = options;
   const server = new grpc.Server({
     ...COMMON_OPTIONS,
     ...(pings ? {} : { "grpc.keepalive_time_ms": NEVER_MS }),
     ...(maxIdleMs === undefined ? {} : { "grpc.max_connection_idle_ms": maxIdleMs }),
     ...(maxReceiveBytes === undefined ? {} : { "grpc.max_receive_message_length": maxReceiveBytes }),
     ...(maxConcurrentCalls === undefined ? {} : { "grpc.max_concurrent_streams": maxConcurrentCalls }),
-    ...(peerSecret === undefined ? {} : { interceptors: [requirePeerSecret(peerSecret)] }),
+    ...(judge === undefined ? {} : { interceptors: [letIn(judge)] }),
   });
-  if (peerSecret === undefined) limitResets(server);
+  if (judge === undefined) limitResets(server);
   return server;
 }
 
@@ -226,15 +227,21 @@ function limitResets(server: grpc.Server): void {
   commonServerOptions["streamResetRate"] = RESETS_PER_SECOND;
 }
 
-function requirePeerSecret(secret: string): grpc.ServerInterceptor {
-  const expected = `Bearer ${secret}`;
-  return (_method, call) =>
+/** Lets in the calls that a judge lets in; what comes with a call waits until then. */
+function letIn(judge: CallJudge): grpc.ServerInterceptor {
+  return (method, call) =>
     new grpc.ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, forward) => {
-            if (metadata.get("authorization")[0] === expected) forward(metadata);
-            else call.sendStatus({ code: grpc.status.UNAUTHENTICATED, details: "peer secret missing or wrong" });
+            const judged = (refusal: Refusal | undefined): void => {
+              if (refusal === undefined) forward(metadata);
+              else call.sendStatus({ code: grpc.status[refusal.status], details: refusal.details });
+            };
+            const [shown] = metadata.get("authorization");
+            const judgement = judge(method.path, typeof shown === "string" ? shown : undefined);
+            if (judgement instanceof Promise) void judgement.then(judged);
+            else judged(judgement);
           },
         }),
     });
@@ -262,12 +269,12 @@ export interface ClientStream<I extends DescMessage, O extends DescMessage>
 /** One channel to one address, with typed calls. Closing it ends every call. */
 export class GrpcClient {
   readonly #client: grpc.Client;
-  readonly #metadata = new grpc.Metadata();
+  readonly #bearer: () => string | undefined;
 
-  /** `bearer` goes with every call: the peer secret inside the fleet, a user's token outside. */
-  constructor(address: string, bearer?: string) {
+  /** `shown` goes with every call: what proves a process inside the fleet, a user's token outside. */
+  constructor(address: string, shown?: CallerCredentials | string) {
     this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), CLIENT_OPTIONS);
-    if (bearer !== undefined) this.#metadata.set("authorization", `Bearer ${bearer}`);
+    this.#bearer = typeof shown === "object" ? () => shown.bearer() : () => shown;
   }
 
   /** Rejects with a ServiceError (see fromStatus) on failure or after `deadlineMs`. */
@@ -283,7 +290,7 @@ export class GrpcClient {
         requestSerialize,
         responseDeserialize as (bytes: Buffer) => MessageShape<O>,
         request,
-        this.#metadata,
+        this.#metadata(),
         { deadline: Date.now() + deadlineMs },
         (error, response) => {
           if (error !== null) reject(error);
@@ -304,7 +311,7 @@ export class GrpcClient {
       requestSerialize,
       responseDeserialize as (bytes: Buffer) => MessageShape<O>,
       request,
-      this.#metadata,
+      this.#metadata(),
     );
   }
 
@@ -314,11 +321,18 @@ export class GrpcClient {
       path,
       requestSerialize as (value: MessageShape<I> | Uint8Array) => Buffer,
       responseDeserialize as (bytes: Buffer) => MessageShape<O>,
-      this.#metadata,
+      this.#metadata(),
     );
   }
 
   close(): void {
     this.#client.close();
+  }
+
+  #metadata(): grpc.Metadata {
+    const metadata = new grpc.Metadata();
+    const bearer = this.#bearer();
+    if (bearer !== undefined) metadata.set("authorization", `Bearer ${bearer}`);
+    return metadata;
   }
 }

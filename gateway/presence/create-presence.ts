@@ -7,6 +7,7 @@ import type { PublishResult } from "#core/fleet/publish-order.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import { redisTargetOf } from "#core/runtime/redis-target.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import type { PresenceOrder } from "./changes.ts";
@@ -18,6 +19,7 @@ interface PresenceOptions {
   readonly config: Config;
   /** Still the caller's: closing presence does not close it. */
   readonly peers: PeerDirectory;
+  readonly identity: PeerIdentity;
   readonly placer: { place(order: PresenceOrder): Promise<PublishResult> };
   /** Of this gateway. */
   readonly incarnation: string;
@@ -32,9 +34,9 @@ export async function createPresence(options: PresenceOptions): Promise<Presence
   return new StoreTracker({ store, place: (order) => placer.place(order), incarnation, log, registry });
 }
 
-async function createStore({ config, peers, log, registry }: PresenceOptions): Promise<PresenceStore> {
+async function createStore({ config, peers, identity, log, registry }: PresenceOptions): Promise<PresenceStore> {
   const target = redisTargetOf(config);
-  if (target === undefined) return new RemotePresenceStore(peers, config.peerSecret);
+  if (target === undefined) return new RemotePresenceStore(peers, identity);
   // ioredis takes some 50 ms to load, which standalone mode need not wait for.
   const { RedisPresenceStore } = await import("./redis/redis-store.ts");
   return new RedisPresenceStore({ target, clock: SYSTEM_CLOCK, log, registry });

@@ -4,6 +4,7 @@
 import { announcePeer } from "#core/fleet/peers.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
 import { tellParent } from "#core/runtime/parent.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import { PresenceStoreService } from "#proto/earshot/internal/v1/presence_pb.ts";
@@ -11,7 +12,7 @@ import { createStoreHandlers } from "./store-server.ts";
 
 async function start({ config, self, log, lifecycle, registry }: ProcessParts): Promise<void> {
   const { incarnation } = self;
-  const server = createGrpcServer({ peerSecret: config.peerSecret });
+  const server = createGrpcServer({ judge: secretIdentity(config.peerSecret).judge });
   bindService(server, PresenceStoreService, createStoreHandlers({ incarnation, registry }));
   const port = await listenGrpc(server, config.internalHost, 0);
   lifecycle.own("grpc", {

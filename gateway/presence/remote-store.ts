@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import type { PeerDirectory, PeerEndpoint } from "#core/fleet/peers.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { fromStatus, GrpcClient } from "#core/runtime/grpc.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import {
   ApplyPresenceRequestSchema,
   ListMembersRequestSchema,
@@ -31,7 +32,7 @@ interface HeldLease {
 
 export class RemotePresenceStore implements PresenceStore {
   readonly #peers: PeerDirectory;
-  readonly #peerSecret: string;
+  readonly #identity: PeerIdentity;
   readonly #listeners = new Set<(why: PresenceEmptied) => void>();
   readonly #leases = new Map<string, HeldLease>();
   /** Incarnation of the store that gave the last lease. */
@@ -41,9 +42,9 @@ export class RemotePresenceStore implements PresenceStore {
   readonly #unlisten: () => void;
   #connection: Connection | undefined;
 
-  constructor(peers: PeerDirectory, peerSecret: string) {
+  constructor(peers: PeerDirectory, identity: PeerIdentity) {
     this.#peers = peers;
-    this.#peerSecret = peerSecret;
+    this.#identity = identity;
     this.#unlisten = peers.onChange(() => this.#follow());
     this.#follow();
   }
@@ -127,7 +128,7 @@ export class RemotePresenceStore implements PresenceStore {
       this.#connection = undefined;
       return;
     }
-    this.#connection = { peer, client: new GrpcClient(peer.grpc, this.#peerSecret) };
+    this.#connection = { peer, client: new GrpcClient(peer.grpc, this.#identity.toward("presence")) };
     for (const listener of this.#finders) listener();
   }
 

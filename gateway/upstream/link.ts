@@ -10,6 +10,7 @@ import { messageOf } from "#core/runtime/errors.ts";
 import { type ClientStream, GrpcClient } from "#core/runtime/grpc.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import type { Router } from "#core/domain/shard-map.ts";
 import { Heartbeat } from "#core/fleet/heartbeat.ts";
 import { LINK_PROTOCOL_VERSION } from "#core/fleet/protocols.ts";
@@ -64,7 +65,7 @@ export type LinkEnd = "announced" | "silent" | "broken";
 interface LinkOptions {
   readonly router: Router;
   readonly self: ProcessSelf;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly clock: Clock;
   readonly log: Log;
   readonly owner: LinkOwner;
@@ -85,7 +86,7 @@ export class Link {
   constructor(options: LinkOptions) {
     this.#options = options;
     this.router = options.router;
-    this.#client = new GrpcClient(options.router.address, options.peerSecret);
+    this.#client = new GrpcClient(options.router.address, options.identity.toward("router"));
     this.#state = this.#dial(true);
   }
 

@@ -10,6 +10,7 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { ProcessSelf } from "#core/runtime/process.ts";
+import type { PeerIdentity } from "#core/runtime/peer-identity.ts";
 import type { Fleet, Unlisten } from "#core/fleet/fleet.ts";
 import type { InterestState, MissedRecords, RecordBatch } from "#proto/earshot/internal/v1/link_pb.ts";
 import type { LocalTopic } from "../fanout/local-topic.ts";
@@ -39,7 +40,7 @@ interface UpstreamOptions {
   readonly fleet: Fleet;
   readonly topics: LocalTopics;
   readonly self: ProcessSelf;
-  readonly peerSecret: string;
+  readonly identity: PeerIdentity;
   readonly clock: Clock;
   readonly log: Log;
   readonly listener: UpstreamListener;
@@ -266,8 +267,8 @@ export class Upstream implements Component, LinkOwner {
     }
     for (const router of map.routers) {
       if (this.#links.has(router.incarnation)) continue;
-      const { self, peerSecret, clock, log } = this.#options;
-      this.#links.set(router.incarnation, new Link({ router, self, peerSecret, clock, log, owner: this }));
+      const { self, identity, clock, log } = this.#options;
+      this.#links.set(router.incarnation, new Link({ router, self, identity, clock, log, owner: this }));
     }
   }
 

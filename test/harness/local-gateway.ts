@@ -9,6 +9,7 @@ import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { loadConfig } from "#core/runtime/config.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { SubscriberService } from "#proto/earshot/v1/subscriber_pb.ts";
 import { createGateway, type Gateway } from "../../gateway/gateway.ts";
@@ -62,7 +63,7 @@ export class LocalGateway {
 
   private constructor(settings: Partial<Config>) {
     const { config } = loadConfig("gateway", { argv: [], env: {} });
-    const own = { port: 0, grpcPort: 0, secret: EDGE_SECRET, peerSecret: PEER_SECRET, anonymous: true };
+    const own = { port: 0, grpcPort: 0, secret: EDGE_SECRET, anonymous: true };
     this.config = { ...config, ...own, ...settings };
     const { topics, map, placer, presence, registry } = this;
     const log = createLog("silent", {});
@@ -73,6 +74,7 @@ export class LocalGateway {
       config: this.config,
       self: { incarnation: "gatewayabcde", name: "gateway-0", node: "", zone: "" },
       fleet,
+      identity: secretIdentity(PEER_SECRET),
       edge,
       presence,
       clock: SYSTEM_CLOCK,

@@ -7,6 +7,7 @@ import { loadConfig } from "#core/runtime/config.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
 import { createLog, type Log } from "#core/runtime/log.ts";
 import { createRegistry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { type RedisTarget, redisTargetOf } from "#core/runtime/redis-target.ts";
 import { PresenceStoreService } from "#proto/earshot/internal/v1/presence_pb.ts";
 import type {
@@ -39,7 +40,7 @@ export async function memoryWorld(): Promise<StoreWorld> {
   const begin = async (): Promise<void> => {
     starts += 1;
     const incarnation = `store${starts}`;
-    const server = createGrpcServer({ peerSecret: SECRET });
+    const server = createGrpcServer({ judge: secretIdentity(SECRET).judge });
     bindService(
       server,
       PresenceStoreService,
@@ -68,7 +69,7 @@ export async function memoryWorld(): Promise<StoreWorld> {
     },
   };
   return {
-    open: () => new RemotePresenceStore(peers as PeerDirectory, SECRET),
+    open: () => new RemotePresenceStore(peers as PeerDirectory, secretIdentity(SECRET)),
     lose: async () => {
       stop();
       await begin();

@@ -6,6 +6,7 @@ import type { PublishOrder } from "#core/fleet/publish-order.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { createRegistry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { HandMap } from "./hand-map.ts";
 import { PEER_SECRET } from "./router-rig.ts";
 
@@ -37,7 +38,7 @@ export class RouterPublisher {
       clock: SYSTEM_CLOCK,
       incarnation: "edge",
       name: "edge-0",
-      peerSecret: PEER_SECRET,
+      identity: secretIdentity(PEER_SECRET),
       registry: createRegistry("gateway"),
     });
     this.hand.set(owners);

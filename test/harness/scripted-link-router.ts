@@ -4,6 +4,7 @@
 import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Router } from "#core/domain/shard-map.ts";
 import { bindService, createGrpcServer, listenGrpc, type ServerDuplexStream } from "#core/runtime/grpc.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import {
   EvictionSchema,
   type GatewayFrame,
@@ -65,7 +66,7 @@ export class ScriptedLinkRouter {
   }
 
   static async listen(incarnation: string, peerSecret: string): Promise<ScriptedLinkRouter> {
-    const server = createGrpcServer({ peerSecret });
+    const server = createGrpcServer({ judge: secretIdentity(peerSecret).judge });
     const found: { router?: ScriptedLinkRouter } = {};
     bindService(server, LinkService, { open: (call) => found.router?.serve(call) });
     const port = await listenGrpc(server, "127.0.0.1", 0);

@@ -4,6 +4,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { bindService, createGrpcServer, listenGrpc, type ServerDuplexStream } from "#core/runtime/grpc.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import {
   ControlPlaneService,
   type Hello,
@@ -77,7 +78,7 @@ export class ScriptedOperator {
   }
 
   static async listen(peerSecret: string): Promise<ScriptedOperator> {
-    const server = createGrpcServer({ peerSecret });
+    const server = createGrpcServer({ judge: secretIdentity(peerSecret).judge });
     const found: { operator?: ScriptedOperator } = {};
     bindService(server, ControlPlaneService, {
       sync: (call) => found.operator?.serve(new OperatorStream(call)),

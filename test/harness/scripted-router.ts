@@ -4,6 +4,7 @@
 import { create } from "@bufbuild/protobuf";
 import { refusalToOutcome, resultToOutcome, WRONG_ROUTER } from "#core/fleet/publish-codec.ts";
 import { bindService, createGrpcServer, listenGrpc, type ServerDuplexStream } from "#core/runtime/grpc.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import {
   AdmitChannelResponseSchema,
   CountSubscriptionsResponseSchema,
@@ -48,7 +49,7 @@ export class ScriptedRouter {
   }
 
   static async listen(incarnation: string, peerSecret: string, port = 0): Promise<ScriptedRouter> {
-    const server = createGrpcServer({ peerSecret });
+    const server = createGrpcServer({ judge: secretIdentity(peerSecret).judge });
     // The handlers are bound before the port is known, so they find the router here.
     const found: { router?: ScriptedRouter } = {};
     bindService(server, RouterService, {

@@ -6,6 +6,7 @@ import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { MutateTopicRequestSchema } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { HandMap, routerAt } from "../harness/hand-map.ts";
 import { HandPeers, peerAt } from "../harness/hand-peers.ts";
@@ -25,7 +26,7 @@ async function start(kind: "router" | "operator"): Promise<ScriptedProcess> {
   return scripted;
 }
 
-const common = { peerSecret: SECRET, clock: SYSTEM_CLOCK, log: createLog("silent", {}) };
+const common = { identity: secretIdentity(SECRET), clock: SYSTEM_CLOCK, log: createLog("silent", {}) };
 
 const order: PublishOrder = {
   kind: "message",

@@ -7,6 +7,7 @@ import type { PublishOrder, PublishResult } from "#core/fleet/publish-order.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { HandMap, routerAt } from "../harness/hand-map.ts";
 import { ScriptedRouter } from "../harness/scripted-router.ts";
 import { until } from "../harness/until.ts";
@@ -45,7 +46,7 @@ function placerOn(owners: readonly Router[], local?: LocalSequencer): Placed {
     clock: SYSTEM_CLOCK,
     incarnation: "publisher",
     name: "gateway-0",
-    peerSecret: SECRET,
+    identity: secretIdentity(SECRET),
     registry: new Registry(),
     ...(local === undefined ? {} : { local }),
   });

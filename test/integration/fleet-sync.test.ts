@@ -10,6 +10,7 @@ import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { ControlPlaneService, MutateTopicRequestSchema, Role } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { mapOf, routerAt } from "../harness/hand-map.ts";
 import { HandPeers, peerAt } from "../harness/hand-peers.ts";
@@ -39,7 +40,7 @@ function clientOf(role: "router" | "gateway" = "gateway", incarnation = "me"): S
   const client = new SyncClient({
     self: { incarnation, role, name: `${role}-0`, node: "n1", zone: "z1", address: "127.0.0.1:2" },
     peers,
-    peerSecret: SECRET,
+    identity: secretIdentity(SECRET),
     clock: SYSTEM_CLOCK,
     log: createLog("silent", {}),
     registry: new Registry(),
@@ -298,7 +299,7 @@ test("an operator that does not lead is passed over; a change that may have been
 });
 
 async function relayOf(client: SyncClient): Promise<string> {
-  const server = createGrpcServer({ peerSecret: SECRET });
+  const server = createGrpcServer({ judge: secretIdentity(SECRET).judge });
   const relay = new SyncRelay({ fleet: client, incarnation: "r1" });
   bindService(server, ControlPlaneService, relay.handlers);
   const port = await listenGrpc(server, "127.0.0.1", 0);

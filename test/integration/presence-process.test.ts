@@ -6,6 +6,7 @@ import type { Clock } from "#core/runtime/clock.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { createRegistry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import type { PresenceOrder } from "../../gateway/presence/changes.ts";
 import type { PresenceEntry } from "../../gateway/presence/presence.ts";
 import { RemotePresenceStore } from "../../gateway/presence/remote-store.ts";
@@ -53,7 +54,7 @@ function hear(told: Told, { update }: PresenceOrder): void {
 
 function track(incarnation: string, told: Told, clock: Clock = SYSTEM_CLOCK): StoreTracker {
   const tracker = new StoreTracker({
-    store: new RemotePresenceStore(peers, SECRET),
+    store: new RemotePresenceStore(peers, secretIdentity(SECRET)),
     place: (order) => {
       hear(told, order);
       return Promise.resolve(PLACED);

@@ -7,6 +7,7 @@ import type { Availability, SequencerStream, StreamEvents } from "#core/fleet/pu
 import { EarshotError } from "#core/runtime/errors.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 import { HandMap, routerAt } from "../harness/hand-map.ts";
 
@@ -124,7 +125,7 @@ async function run(
     log: createLog("silent", {}),
     incarnation: "publisher",
     name: "gateway-0",
-    peerSecret: "",
+    identity: secretIdentity(""),
     registry: new Registry(),
     openStream: ({ incarnation }, events) => {
       const stream = new ModelStream(incarnation, events, world);

@@ -6,6 +6,7 @@ import type { PublishResult } from "#core/fleet/publish-order.ts";
 import type { Availability, SequencerStream, StreamEvents } from "#core/fleet/publish-stream.ts";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 import { HandMap, routerAt } from "../harness/hand-map.ts";
 import { messageOrder } from "../harness/router-publisher.ts";
@@ -76,7 +77,7 @@ class Desk {
       log: createLog("silent", {}),
       incarnation: "me",
       name: "me",
-      peerSecret: "",
+      identity: secretIdentity(""),
       registry: new Registry(),
       ...(local === undefined ? {} : { local }),
       openStream: ({ incarnation }: Router, events) => {

@@ -9,6 +9,7 @@ import {
   type Handlers,
   listenGrpc,
 } from "#core/runtime/grpc.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { LinkService, RouterFrameSchema } from "#proto/earshot/internal/v1/link_pb.ts";
 import {
   AdmitChannelRequestSchema,
@@ -22,7 +23,7 @@ afterEach(() => {
 });
 
 async function serve(peerSecret?: string): Promise<number> {
-  const server = createGrpcServer({ peerSecret });
+  const server = createGrpcServer(peerSecret === undefined ? {} : { judge: secretIdentity(peerSecret).judge });
   const router: Handlers<typeof RouterService> = {
     countSubscriptions: async (request) =>
       create(CountSubscriptionsResponseSchema, { counts: request.topicIds.map((id) => BigInt(id.length)) }),

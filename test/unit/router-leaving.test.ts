@@ -5,6 +5,7 @@ import { create, type DescMessage, fromBinary, type MessageShape } from "@bufbui
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createLog } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
+import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { GatewayFrameSchema, RouterFrameSchema } from "#proto/earshot/internal/v1/link_pb.ts";
 import { PublisherFrameSchema, SequencerFrameSchema } from "#proto/earshot/internal/v1/router_pb.ts";
 import { HANDING_ON_MS_MAX } from "../../router/handing-on.ts";
@@ -55,7 +56,7 @@ beforeEach(() => {
       onMap: (listener) => map.onMap(listener),
       onMembers: () => () => undefined,
     },
-    peerSecret: "",
+    identity: secretIdentity(""),
     hotSubscriptions: 1_000,
     clock,
     log: createLog("silent", {}),
