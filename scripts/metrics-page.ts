@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseEndpoint } from "#core/fleet/peers.ts";
+import { parseEndpoint } from "#core/fleet/peer-endpoint.ts";
 import { startFleet, TEST_PEER_SECRET, type TestFleet } from "../test/harness/fleet.ts";
 import { publish } from "../test/harness/http.ts";
 import { until } from "../test/harness/until.ts";

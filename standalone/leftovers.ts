@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseEndpoint } from "#core/fleet/peers.ts";
+import { parseEndpoint } from "#core/fleet/peer-endpoint.ts";
 
 /** Milliseconds to wait at most: afterwards a process of that id is likely not ours, or frozen. */
 const WAIT_MS = 6_000;

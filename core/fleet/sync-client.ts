@@ -56,6 +56,7 @@ export class SyncClient implements Fleet, Component {
   #httpTopicsNamespace = "";
   #ready = false;
   #ackedEpoch = 0;
+  #topicsRevision = 0n;
   #released = false;
   #reportParts: () => ReportParts = () => ({});
   #reportDue = false;
@@ -79,7 +80,7 @@ export class SyncClient implements Fleet, Component {
     const { peers, identity, clock, log, self } = this.#options;
     this.#sources = new SyncSources({
       peers,
-      incarnation: self.incarnation,
+      self,
       identity,
       clock,
       log,
@@ -118,6 +119,11 @@ export class SyncClient implements Fleet, Component {
 
   get operatorConnected(): boolean {
     return (this.#sources?.operators.length ?? 0) > 0;
+  }
+
+  /** Of the store where the Topics are kept, up to which they are applied here; 0: none was told. */
+  get topicsRevision(): bigint {
+    return this.#topicsRevision;
   }
 
   /** As the operator told it; empty: Topics are not made over HTTP, or no operator has told yet. */
@@ -206,7 +212,11 @@ export class SyncClient implements Fleet, Component {
   }
 
   #reportFrame(): SyncFrame {
-    return reportFrame(this.#reportParts(), this.#ready, this.#map.epoch);
+    return reportFrame(this.#reportParts(), {
+      ready: this.#ready,
+      epoch: this.#map.epoch,
+      topicsRevision: this.#topicsRevision,
+    });
   }
 
   async #push(push: Push, isSource: () => boolean): Promise<string | undefined> {
@@ -232,11 +242,18 @@ export class SyncClient implements Fleet, Component {
       if (!isSource() || this.#closed) return undefined;
       const step = steps.next();
       if (step.done === true) {
+        if (step.value === undefined) this.#takeRevision(push.topicsRevision);
         if (!wasComplete && this.#table.complete) for (const listener of this.#topicsSyncedListeners) listener();
         return step.value;
       }
       if (slices.isOver) await slices.breathe();
     }
+  }
+
+  #takeRevision(revision: bigint): void {
+    if (revision === 0n || revision === this.#topicsRevision) return;
+    this.#topicsRevision = revision;
+    this.reportChanged();
   }
 
   #applyMap(proto: ProtoShardMap): string | undefined {

@@ -13,8 +13,8 @@ import { type SyncFrame, SyncStream } from "./sync-stream.ts";
 
 export interface SyncSourcesOptions {
   readonly peers: PeerDirectory;
-  /** Of this process, which never asks itself. */
-  readonly incarnation: string;
+  /** Of this process, which never asks itself: by its address too, where a list of peers tells no incarnations. */
+  readonly self: { readonly incarnation: string; readonly address: string };
   readonly identity: PeerIdentity;
   readonly clock: Clock;
   readonly log: Log;
@@ -131,10 +131,12 @@ export class SyncSources {
 
   #routersToAsk(): readonly PeerEndpoint[] {
     if (this.#operatorEverAnswered) return [];
-    const { clock, peers, incarnation } = this.#options;
+    const { clock, peers, self } = this.#options;
     const waitedMs = clock.monotonic() - this.#startedAtMs;
     if (waitedMs < OPERATOR_HEAD_START_MS) return [];
-    const others = peers.list("router").filter((peer) => peer.incarnation !== incarnation);
+    const isOther = (peer: PeerEndpoint): boolean =>
+      peer.incarnation !== self.incarnation && peer.grpc !== self.address;
+    const others = peers.list("router").filter(isOther);
     if (this.#live("router").length === 0) this.#firstAsked = Math.floor(waitedMs / ROUTER_TURN_MS) * ROUTERS_ASKED_MAX;
     const first = others.length === 0 ? 0 : this.#firstAsked % others.length;
     return others.slice(first).concat(others.slice(0, first)).slice(0, ROUTERS_ASKED_MAX);

@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type PeerEndpoint, parseEndpoint } from "#core/fleet/peers.ts";
+import { type PeerEndpoint, parseEndpoint } from "#core/fleet/peer-endpoint.ts";
 import { loadConfig, parseValue, variableOf } from "#core/runtime/config.ts";
 import type { DoorName, ToParent } from "#core/runtime/parent.ts";
 import { type Config, SETTINGS, type SettingName } from "#core/runtime/settings.ts";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ShardMap } from "#core/domain/shard-map.ts";
 import type { Topic } from "#core/domain/topic.ts";
-import { parseEndpoint } from "#core/fleet/peers.ts";
+import { parseEndpoint } from "#core/fleet/peer-endpoint.ts";
 import { shardMapFromProto } from "#core/fleet/shard-map-codec.ts";
 import { recordToTopic } from "#core/fleet/topic-codec.ts";
 import { type ClientStream, GrpcClient } from "#core/runtime/grpc.ts";

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type PeerEndpoint, parseEndpoint } from "#core/fleet/peers.ts";
+import { type PeerEndpoint, parseEndpoint } from "#core/fleet/peer-endpoint.ts";
 import { keepLogs } from "./kept-logs.ts";
 import { until } from "./until.ts";
 
