@@ -2,7 +2,6 @@
 // Called by main.ts, which brings the process around it (settings, probes, announcement).
 
 import { HOT_OFF_PART } from "#core/domain/limits.ts";
-import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -15,20 +14,21 @@ import { Catalog } from "./control-plane/catalog.ts";
 import { MembershipList } from "./control-plane/members.ts";
 import { TopicMutator } from "./control-plane/mutate-topic.ts";
 import { Processes } from "./control-plane/processes.ts";
-import { StatusKeeper } from "./control-plane/status-keeper.ts";
+import { Progress } from "./control-plane/progress.ts";
 import { SyncServer } from "./control-plane/sync-server.ts";
-import { OperatorMetrics, registerOperatorState } from "./metrics.ts";
-import { Reconciler } from "./reconcile/reconciler.ts";
-import { FileShardMapStore } from "./stores/file-shard-map-store.ts";
-import { FolderTopicStore } from "./stores/folder-topic-store.ts";
+import { type OperatorMetrics, registerOperatorState } from "./metrics.ts";
+import type { Platform } from "./platform/platform.ts";
+import { Terms } from "./term.ts";
 
 export interface OperatorOptions {
   readonly config: Config;
   readonly self: { readonly incarnation: string; readonly name: string };
-  readonly peers: PeerDirectory;
+  /** Makes the place that this operator runs in, which is given what it needs of the operator. */
+  readonly openPlatform: (processes: Processes) => Promise<Platform>;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
+  readonly metrics: OperatorMetrics;
   /** For the user's terminal. */
   readonly tell: (sentence: string) => void;
 }
@@ -45,16 +45,15 @@ const MEMBERS_MS = 500;
 
 /** Starts one; resolves when its first list of Topics is complete and it serves. Throws ConfigError. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
-  const { config, self, peers, clock, log, registry, tell } = options;
-  const metrics = new OperatorMetrics(registry);
-  const common = { clock, log, metrics, tell };
-  const { topics, state, httpTopicsMax } = config;
-  const store = new FolderTopicStore({ topics, state, httpTopicsMax, ...common });
-  await store.start();
-  const catalog = new Catalog(store, { maxMessageBytes: config.topicMaxMessageBytes });
-  await catalog.load();
+  const { config, self, clock, log, registry, metrics, tell } = options;
+  const common = { clock, log, metrics };
   const processes = new Processes(clock);
-  const membership = new MembershipList({ processes, peers, clock, self });
+  const platform = await options.openPlatform(processes);
+  const { topics, shardMaps, endpoints, leadership } = platform;
+  await topics.start();
+  const catalog = new Catalog(topics, { maxMessageBytes: config.topicMaxMessageBytes });
+  await catalog.load();
+  const membership = new MembershipList({ processes, endpoints, clock, self });
   const namespace = config.httpTopicsNamespace;
   const server = new SyncServer({
     catalog,
@@ -62,44 +61,45 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     members: () => membership.members,
     incarnation: self.incarnation,
     httpTopicsNamespace: namespace,
-    clock,
-    log,
-    metrics,
+    ...common,
   });
   const refreshMembers = (): void => {
     if (membership.refresh()) server.membersChanged();
   };
-  const mutator = new TopicMutator({ store, catalog, server, processes, namespace, clock, log, metrics });
-  const reconciler = new Reconciler({
-    store: new FileShardMapStore({ folder: state, log, tell }),
-    processes,
-    peers,
-    ...common,
-    publish: (map) => server.publish(map),
-    release: (incarnation) => server.release(incarnation),
+  const progress = new Progress(server, processes);
+  const mutator = new TopicMutator({ store: topics, catalog, server, progress, leadership, namespace, ...common });
+  const terms = new Terms(leadership, {
+    reconciler: {
+      store: shardMaps,
+      processes,
+      endpoints,
+      tell,
+      publish: (map) => server.publish(map),
+      release: (incarnation) => server.release(incarnation),
+      ...common,
+    },
+    keeper: {
+      store: topics,
+      catalog,
+      server,
+      progress,
+      processes,
+      hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_PART },
+      ...common,
+    },
   });
-  const keeper = new StatusKeeper({
-    store,
-    catalog,
-    server,
-    processes,
-    hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_PART },
-    clock,
-    log,
-    metrics,
-  });
-  await keeper.start();
   const timers: Timer[] = [
     { cancel: processes.onChange(refreshMembers) },
-    { cancel: peers.onChange(refreshMembers) },
+    { cancel: endpoints.onChange(refreshMembers) },
+    { cancel: shardMaps.onMap((map) => server.publish(map)) },
     clock.every(MEMBERS_MS, refreshMembers),
   ];
   registerOperatorState(registry, {
-    map: () => reconciler.map,
+    map: () => server.map,
     processes,
     topics: () => catalog.entries.size,
-    undecidedTopics: () => keeper.undecided,
-    sizes: () => store.sizes,
+    undecidedTopics: () => terms.undecided,
+    sizes: () => topics.sizes,
     streams: (role) => server.count(role),
   });
   const grpc = createGrpcServer({ judge: secretIdentity(config.peerSecret).judge });
@@ -107,21 +107,20 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     sync: (call) => server.serve(call),
     mutateTopic: (request) => mutator.mutate(request),
   });
-  await reconciler.start();
-  const port = await listenGrpc(grpc, config.internalHost, 0);
+  await terms.start();
+  const port = await listenGrpc(grpc, config.internalHost, config.internalPort);
   return {
     port,
     readiness: () => {
-      const hasRouters = peers.list("router").length > 0;
-      return hasRouters && !server.hasMap ? ["no shard map is published yet"] : [];
+      const hasRouters = endpoints.list("router").length > 0;
+      return hasRouters && server.map === undefined ? ["no shard map is published yet"] : [];
     },
     close: async () => {
       for (const timer of timers.splice(0)) timer.cancel();
-      await reconciler.close();
-      await keeper.close();
+      await terms.close();
       await server.close();
       grpc.forceShutdown();
-      await store.close();
+      await platform.close();
     },
   };
 }

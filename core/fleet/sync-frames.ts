@@ -59,7 +59,14 @@ export function helloFrame(self: SyncSelf, state: HelloState): SyncFrame {
   return { case: "hello", value };
 }
 
-export function reportFrame(parts: ReportParts, ready: boolean, epoch: number): SyncFrame {
+/** What a report says that is known here. */
+export interface ReportState {
+  readonly ready: boolean;
+  readonly epoch: number;
+  readonly topicsRevision: bigint;
+}
+
+export function reportFrame(parts: ReportParts, { ready, epoch, topicsRevision }: ReportState): SyncFrame {
   const { draining = false, links = [], hotTopics = [] } = parts;
   const value = create(ReportSchema, {
     ready,
@@ -67,6 +74,7 @@ export function reportFrame(parts: ReportParts, ready: boolean, epoch: number): 
     links: links.map(({ routerIncarnation, alive }) => ({ routerIncarnation, alive })),
     hotTopics: hotTopics.map(({ topic, subscriptions }) => ({ topic, subscriptions: BigInt(subscriptions) })),
     epoch: BigInt(epoch),
+    topicsRevision,
   });
   return { case: "report", value };
 }

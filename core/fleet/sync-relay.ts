@@ -21,7 +21,7 @@ import { membersToProto, SYNC_PROTOCOL_VERSION } from "./sync-frames.ts";
 import { SyncSession, type SyncState } from "./sync-session.ts";
 
 export interface SyncRelayOptions {
-  readonly fleet: Fleet & { readonly httpTopicsNamespace: string };
+  readonly fleet: Fleet & { readonly httpTopicsNamespace: string; readonly topicsRevision: bigint };
   /** Of this router. */
   readonly incarnation: string;
 }
@@ -53,6 +53,7 @@ export class SyncRelay implements Component {
       topic: (key) => fleet.topic(key),
       // Nobody asks a router how far a change of a Topic has come.
       topicsVersion: () => 0,
+      topicsRevision: () => fleet.topicsRevision,
       map: () => shardMapToProto(fleet.map),
       members: () => create(MembersSchema, { processes: membersToProto(fleet.members) }),
     };

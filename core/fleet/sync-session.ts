@@ -23,6 +23,8 @@ export interface SyncState {
   topic(key: string): Topic | undefined;
   /** Of the newest change of a Topic; only grows. */
   topicsVersion(): number;
+  /** Of the store where the Topics are kept, up to which they are complete here; 0: none. */
+  topicsRevision(): bigint;
   /** Undefined while there is none. */
   map(): ProtoShardMap | undefined;
   /** Undefined while it is not known who is there. */
@@ -119,6 +121,7 @@ export class SyncSession {
       this.#membersDue = false;
     }
     const isComplete = this.wantsTopics && this.#list === undefined && this.#topicsDue.size === 0;
+    if (topicsDue && isComplete) push.topicsRevision = this.#state.topicsRevision();
     this.#inFlight = { pushId: this.#pushId, version: isComplete ? this.#state.topicsVersion() : undefined };
     return push;
   }

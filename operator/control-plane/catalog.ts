@@ -5,6 +5,7 @@ import type { Topic } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
 import { Slices } from "#core/runtime/slices.ts";
 import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
+import type { TopicChange } from "./progress.ts";
 
 export interface Ceilings {
   readonly maxMessageBytes: number;
@@ -15,8 +16,8 @@ export interface CatalogEntry {
   readonly stored: StoredTopic;
   /** What the installation lowered, in a sentence; undefined: nothing. */
   readonly clamped: string | undefined;
-  /** Of the change that brought this. */
-  readonly version: number;
+  /** That brought this. */
+  readonly change: TopicChange;
 }
 
 /** `isNews`: the fleet must be told; else only what is known of the Topic changed (a newer manifest is wrong). */
@@ -53,6 +54,11 @@ export class Catalog {
     return this.#version;
   }
 
+  /** Of the store, up to which the entries are complete; 0: it has none. */
+  get revision(): bigint {
+    return this.#store.revision;
+  }
+
   /** Called for every entry that came, changed or went. */
   onChange(listener: CatalogListener): Unlisten {
     this.#listeners.add(listener);
@@ -65,7 +71,7 @@ export class Catalog {
     const isNews = stored === undefined ? this.#entries.delete(key) : !isSame(before?.stored, stored);
     if (isNews) this.#version += 1;
     if (stored !== undefined) {
-      this.#entries.set(key, this.#makeEntry(stored, isNews ? this.#version : (before?.version ?? 0)));
+      this.#entries.set(key, this.#makeEntry(stored, isNews ? this.#version : (before?.change.version ?? 0)));
     }
     for (const listener of this.#listeners) listener(key, isNews);
   }
@@ -76,7 +82,7 @@ export class Catalog {
     const isClamped = policy.maxMessageBytes > ceiling;
     return {
       stored,
-      version,
+      change: { version, revision: stored.revision },
       clamped: isClamped
         ? `spec.delivery.maxMessageBytes is ${policy.maxMessageBytes}, and this installation carries ${ceiling} at most`
         : undefined,

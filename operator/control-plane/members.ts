@@ -2,14 +2,14 @@
 // live have had time to connect: a list that misses them would make others take them for dead.
 
 import { create } from "@bufbuild/protobuf";
-import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { type Members, MembersSchema, Role } from "#proto/earshot/internal/v1/control_plane_pb.ts";
-import type { Processes } from "./processes.ts";
+import type { Endpoints } from "../platform/platform.ts";
+import type { Processes, ProcessRole } from "./processes.ts";
 
 export interface MembershipListOptions {
   readonly processes: Processes;
-  readonly peers: PeerDirectory;
+  readonly endpoints: Endpoints;
   readonly clock: Clock;
   /** This operator. */
   readonly self: { readonly incarnation: string; readonly name: string };
@@ -43,12 +43,14 @@ export class MembershipList {
   /** Looks again; true when `members` changed. */
   refresh(): boolean {
     if (!this.#isSettled()) return false;
-    const { processes, peers, clock, self } = this.#options;
+    const { processes, endpoints, clock, self } = this.#options;
     const nowMs = clock.monotonic();
-    const living = new Set([...peers.list("router"), ...peers.list("gateway")].map((peer) => peer.incarnation));
     const listed = [...processes.all()].filter(
-      ({ connected, connectedChangedMs, incarnation }) =>
-        connected || (living.has(incarnation) && nowMs - connectedChangedMs < RECONNECT_MS),
+      (state) =>
+        state.connected ||
+        (nowMs - state.connectedChangedMs < RECONNECT_MS &&
+          state.role !== "presence" &&
+          endpoints.stateOf(state) === "ready"),
     );
     const members = create(MembersSchema, {
       processes: [
@@ -67,11 +69,11 @@ export class MembershipList {
 
   #isSettled(): boolean {
     if (this.#settled) return true;
-    const { processes, peers, clock } = this.#options;
-    const living = [...peers.list("router"), ...peers.list("gateway")];
+    const { processes, endpoints, clock } = this.#options;
+    const isConnected = (role: ProcessRole): boolean =>
+      endpoints.list(role).every(({ name }) => processes.named(role, name)?.connected === true);
     this.#settled =
-      clock.monotonic() - this.#startedAtMs >= SETTLE_MS ||
-      living.every(({ incarnation }) => processes.get(incarnation)?.connected === true);
+      clock.monotonic() - this.#startedAtMs >= SETTLE_MS || (isConnected("router") && isConnected("gateway"));
     return this.#settled;
   }
 }

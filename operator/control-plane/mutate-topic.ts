@@ -16,16 +16,18 @@ import {
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { OperatorMetrics } from "../metrics.ts";
 import type { ObjectName } from "../schema/metadata.ts";
+import type { Leadership } from "../platform/platform.ts";
 import type { TopicStore } from "../stores/topic-store.ts";
 import type { Catalog } from "./catalog.ts";
-import type { Processes } from "./processes.ts";
+import type { Progress, TopicChange } from "./progress.ts";
 import type { SyncServer } from "./sync-server.ts";
 
 export interface TopicMutatorOptions {
   readonly store: TopicStore;
   readonly catalog: Catalog;
-  readonly server: SyncServer;
-  readonly processes: Processes;
+  readonly server: Pick<SyncServer, "onAnswered">;
+  readonly progress: Progress;
+  readonly leadership: Leadership;
   /** Empty: Topics are not made over HTTP. */
   readonly namespace: string;
   readonly clock: Clock;
@@ -51,9 +53,10 @@ export class TopicMutator {
   async mutate(request: MutateTopicRequest): Promise<MutateTopicResponse> {
     const { log, metrics, catalog } = this.#options;
     try {
+      this.#checkLeads();
       const key = await this.#change(request);
-      const version = catalog.version;
-      const ready = await this.#appliedEverywhere(version);
+      const { version, revision } = catalog.entries.get(key)?.change ?? catalog;
+      const ready = await this.#appliedEverywhere({ version, revision });
       const entry = catalog.entries.get(key);
       metrics.event(EVENTS[request.change.case ?? "delete"]);
       log.info({ topic: key, change: request.change.case, ready }, "topic changed over HTTP or gRPC");
@@ -86,6 +89,11 @@ export class TopicMutator {
     }
   }
 
+  #checkLeads(): void {
+    if (this.#options.leadership.leading) return;
+    throw new EarshotError("control_plane_unavailable", "this operator does not lead; another one does");
+  }
+
   #checkNamespace(namespace: string): void {
     const served = this.#options.namespace;
     if (served === "") {
@@ -97,9 +105,9 @@ export class TopicMutator {
     }
   }
 
-  /** Resolves true when every connected gateway has the catalog's version, false when the wait is over. */
-  #appliedEverywhere(version: number): Promise<boolean> {
-    if (this.#isApplied(version)) return Promise.resolve(true);
+  /** Resolves true when every connected gateway has the change, false when the wait is over. */
+  #appliedEverywhere(change: TopicChange): Promise<boolean> {
+    if (this.#isApplied(change)) return Promise.resolve(true);
     return new Promise((resolve) => {
       const finish = (isReady: boolean): void => {
         this.#waiting.delete(look);
@@ -107,22 +115,18 @@ export class TopicMutator {
         resolve(isReady);
       };
       const look = (): void => {
-        if (this.#isApplied(version)) finish(true);
+        if (this.#isApplied(change)) finish(true);
       };
       const timer = this.#options.clock.after(READY_WAIT_MS, () => finish(false));
       this.#waiting.add(look);
     });
   }
 
-  #isApplied(version: number): boolean {
-    const { server, processes } = this.#options;
-    for (const { role, incarnation, appliedVersion } of server.topicSessions()) {
-      if (role !== "gateway" || appliedVersion >= version) continue;
-      // One that is only starting gets the change with its first list, before it serves anybody.
-      if (appliedVersion < 0 && processes.get(incarnation)?.ready !== true) continue;
-      return false;
-    }
-    return true;
+  #isApplied(change: TopicChange): boolean {
+    // One that is only starting gets the change with its first list, before it serves anybody.
+    return this.#options.progress
+      .holders()
+      .every((holder) => holder.role !== "gateway" || holder.has(change) || (!holder.hasList && !holder.ready));
   }
 }
 

@@ -22,6 +22,8 @@ export interface ProcessState {
   readonly zone: string;
   /** Empty but for routers. */
   readonly address: string;
+  /** Monotonic milliseconds of its first stream to this operator. */
+  readonly openedMs: number;
   connected: boolean;
   /** Monotonic milliseconds of the last change of `connected`. */
   connectedChangedMs: number;
@@ -34,6 +36,8 @@ export interface ProcessState {
   links: ReadonlyMap<string, LinkSight>;
   /** Routers: Topic key to subscriptions. */
   hotTopics: ReadonlyMap<string, number>;
+  /** Revision of the store up to which it has the Topics, wherever it takes them from; 0: it told none. */
+  topicsRevision: bigint;
 }
 
 /** Milliseconds for which a process without a stream is remembered: longer than any deadline that plans wait for. */
@@ -71,6 +75,16 @@ export class Processes {
     return this.#states.get(incarnation);
   }
 
+  /** Of the processes of a role and name, the one that connected last. */
+  named(role: ProcessRole, name: string): ProcessState | undefined {
+    let newest: ProcessState | undefined;
+    for (const state of this.#states.values()) {
+      if (state.role !== role || state.name !== name) continue;
+      if (newest === undefined || newest.openedMs <= state.openedMs) newest = state;
+    }
+    return newest;
+  }
+
   /** Connected processes of a role. */
   connected(role: ProcessRole): readonly ProcessState[] {
     return [...this.#states.values()].filter((state) => state.connected && state.role === role);
@@ -92,6 +106,7 @@ export class Processes {
       node,
       zone,
       address,
+      openedMs: known?.openedMs ?? this.#clock.monotonic(),
       connected: true,
       connectedChangedMs: known?.connected === true ? known.connectedChangedMs : this.#clock.monotonic(),
       ready,
@@ -100,6 +115,7 @@ export class Processes {
       seenEpoch: Math.max(known?.seenEpoch ?? 0, toEpoch(hello.epoch)),
       links: known?.links ?? new Map(),
       hotTopics: known?.hotTopics ?? new Map(),
+      topicsRevision: known?.topicsRevision ?? 0n,
     };
     this.#states.set(incarnation, state);
     this.#streams.set(incarnation, (this.#streams.get(incarnation) ?? 0) + 1);
@@ -128,15 +144,17 @@ export class Processes {
     this.#changed();
   }
 
-  reported(incarnation: string, report: Report): void {
+  /** `hasMoreTopics`: it has the Topics up to another revision than before. */
+  reported(incarnation: string, report: Report): { readonly hasMoreTopics: boolean } {
     const state = this.#states.get(incarnation);
-    if (state === undefined) return;
+    if (state === undefined) return { hasMoreTopics: false };
     const before = { ...state };
     state.ready = report.ready;
     // Nobody who has begun to drain comes back.
     state.draining ||= report.draining;
     state.seenEpoch = Math.max(state.seenEpoch, toEpoch(report.epoch));
     state.links = this.#sight(report, before.links);
+    state.topicsRevision = report.topicsRevision;
     state.hotTopics = new Map(report.hotTopics.map(({ topic, subscriptions }) => [topic, Number(subscriptions)]));
     const isNews =
       state.ready !== before.ready ||
@@ -146,6 +164,7 @@ export class Processes {
       [...state.links].some(([router, sight]) => before.links.get(router) !== sight);
     // Every process reports each 5 s: what says nothing new is no reason to plan.
     if (isNews) this.#changed();
+    return { hasMoreTopics: state.topicsRevision !== before.topicsRevision };
   }
 
   #sight(report: Report, before: ReadonlyMap<string, LinkSight>): ReadonlyMap<string, LinkSight> {

@@ -12,12 +12,14 @@ import { type HotState, type HotThresholds, nextHot } from "../reconcile/hot.ts"
 import type { TopicStore } from "../stores/topic-store.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Processes } from "./processes.ts";
+import type { Progress, TopicChange } from "./progress.ts";
 import type { SyncServer } from "./sync-server.ts";
 
 export interface StatusKeeperOptions {
   readonly store: TopicStore;
   readonly catalog: Catalog;
-  readonly server: SyncServer;
+  readonly server: Pick<SyncServer, "onAnswered">;
+  readonly progress: Progress;
   readonly processes: Processes;
   readonly hot: HotThresholds;
   readonly clock: Clock;
@@ -31,8 +33,7 @@ const PROGRAM_MS = 5_000;
 /** Milliseconds between looks at deadlines and at what is hot. */
 const TICK_MS = 1_000;
 
-interface Undecided {
-  readonly version: number;
+interface Undecided extends TopicChange {
   readonly generation: number;
   readonly sinceMs: number;
 }
@@ -52,6 +53,7 @@ export class StatusKeeper implements Component {
   readonly #statuses = new Map<string, TopicStatus>();
   readonly #timer: Timer;
   readonly #unlisten: () => void;
+  readonly #unlistenAnswers: () => void;
   #working = false;
   #someoneSinceMs: number | undefined;
   #closed = false;
@@ -60,7 +62,7 @@ export class StatusKeeper implements Component {
     const { catalog, server, clock } = options;
     this.#options = options;
     this.#unlisten = catalog.onChange((key) => this.#onTopic(key));
-    server.onAnswered(() => void this.#decideDue());
+    this.#unlistenAnswers = server.onAnswered(() => void this.#decideDue());
     this.#timer = clock.every(TICK_MS, () => {
       this.#lookForHot();
       void this.#decideDue();
@@ -84,6 +86,7 @@ export class StatusKeeper implements Component {
   close(): Promise<void> {
     this.#closed = true;
     this.#unlisten();
+    this.#unlistenAnswers();
     this.#timer.cancel();
     return Promise.resolve();
   }
@@ -101,7 +104,9 @@ export class StatusKeeper implements Component {
       this.#decided.delete(key);
       // What an earlier operator decided for this generation stands.
       if (isProgrammed(store.statusOf(key), generation)) this.#decided.set(key, { generation, programmed: DONE });
-      else this.#undecided.set(key, { version: entry.version, generation, sinceMs: clock.monotonic() });
+      else {
+        this.#undecided.set(key, { ...entry.change, generation, sinceMs: clock.monotonic() });
+      }
     }
     this.#write(key);
   }
@@ -110,19 +115,19 @@ export class StatusKeeper implements Component {
   async #decideDue(): Promise<void> {
     if (this.#working || this.#undecided.size === 0) return;
     this.#working = true;
-    const { server, clock } = this.#options;
-    const applied = [...server.topicSessions()].map((session) => session.appliedVersion);
+    const { progress, clock } = this.#options;
+    const holders = progress.holders();
     const nowMs = clock.monotonic();
     // While nobody is there to carry it, no deadline runs.
-    if (applied.length === 0) this.#someoneSinceMs = undefined;
+    if (holders.length === 0) this.#someoneSinceMs = undefined;
     else this.#someoneSinceMs ??= nowMs;
     const slices = new Slices();
-    for (const [key, { version, generation, sinceMs }] of this.#undecided) {
+    for (const [key, { version, revision, generation, sinceMs }] of this.#undecided) {
       if (this.#someoneSinceMs === undefined || this.#closed) break;
-      const missing = applied.filter((one) => one < version).length;
+      const missing = holders.filter((holder) => !holder.has({ version, revision })).length;
       const isOver = nowMs - Math.max(sinceMs, this.#someoneSinceMs) >= PROGRAM_MS;
       if (missing > 0 && !isOver) break;
-      const gaveUp: Programmed = { kind: "gaveUp", missing, connected: applied.length };
+      const gaveUp: Programmed = { kind: "gaveUp", missing, connected: holders.length };
       this.#decided.set(key, { generation, programmed: missing === 0 ? DONE : gaveUp });
       this.#undecided.delete(key);
       this.#write(key);

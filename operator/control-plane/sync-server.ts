@@ -7,6 +7,7 @@ import type { ShardMap } from "#core/domain/shard-map.ts";
 import { shardMapToProto } from "#core/fleet/shard-map-codec.ts";
 import { SYNC_PROTOCOL_VERSION } from "#core/fleet/sync-frames.ts";
 import { SyncSession, type SyncState } from "#core/fleet/sync-session.ts";
+import type { Unlisten } from "#core/fleet/fleet.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { GrpcStatus, type ServerDuplexStream } from "#core/runtime/grpc.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
@@ -67,7 +68,8 @@ export class SyncServer implements Component {
   readonly #answeredListeners = new Set<() => void>();
   readonly #sweeping: Timer;
   readonly #unlisten: () => void;
-  #map: ProtoShardMap | undefined;
+  #map: ShardMap | undefined;
+  #protoMap: ProtoShardMap | undefined;
 
   constructor(options: SyncServerOptions) {
     const { catalog, members, clock } = options;
@@ -76,7 +78,8 @@ export class SyncServer implements Component {
       topicKeys: () => catalog.entries.keys(),
       topic: (key) => catalog.entries.get(key)?.topic,
       topicsVersion: () => catalog.version,
-      map: () => this.#map,
+      topicsRevision: () => catalog.revision,
+      map: () => this.#protoMap,
       members,
     };
     this.#unlisten = catalog.onChange((key, isNews) => {
@@ -86,8 +89,9 @@ export class SyncServer implements Component {
     this.#sweeping = clock.every(SWEEP_MS, () => this.#sweep());
   }
 
-  get hasMap(): boolean {
-    return this.#map !== undefined;
+  /** The map in force; undefined: none was published yet. */
+  get map(): ShardMap | undefined {
+    return this.#map;
   }
 
   /** Sessions of processes that take Topics from here, with what they have. */
@@ -106,13 +110,17 @@ export class SyncServer implements Component {
     return count;
   }
 
-  /** Called when a process answered a push, or left. */
-  onAnswered(listener: () => void): void {
+  /** Called when a process answered a push, told how far it has the Topics, or left. */
+  onAnswered(listener: () => void): Unlisten {
     this.#answeredListeners.add(listener);
+    return () => this.#answeredListeners.delete(listener);
   }
 
+  /** A map of a lower epoch than the last one is no news. */
   publish(map: ShardMap): void {
-    this.#map = shardMapToProto(map);
+    if (this.#map !== undefined && this.#map.epoch >= map.epoch) return;
+    this.#map = map;
+    this.#protoMap = shardMapToProto(map);
     for (const { greeted } of this.#streams) greeted?.session.mapChanged();
   }
 
@@ -179,7 +187,7 @@ export class SyncServer implements Component {
         processes.acked(greeted.incarnation, frame.value.epoch);
         break;
       case "report":
-        processes.reported(greeted.incarnation, frame.value);
+        if (processes.reported(greeted.incarnation, frame.value).hasMoreTopics) this.#tellAnswered();
         break;
       case undefined:
         // A frame of a newer version.

@@ -2,9 +2,9 @@
 // time tells: how long a link has been dead, which acks are overdue, which routers were shut out and may try again.
 
 import type { Router } from "#core/domain/shard-map.ts";
-import type { PeerDirectory } from "#core/fleet/peers.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import type { Processes, ProcessState } from "../control-plane/processes.ts";
+import type { Endpoints } from "../platform/platform.ts";
 import type { Observed, ObservedRouter, Planned } from "./observed.ts";
 
 /** Milliseconds a gateway may take to ack a map before plans go on without it. */
@@ -26,7 +26,7 @@ const EPOCHS_REMEMBERED = 64;
 export interface GatherOptions {
   readonly clock: Clock;
   readonly processes: Processes;
-  readonly peers: PeerDirectory;
+  readonly endpoints: Endpoints;
   /** Counts a gateway that did not ack an epoch in time. */
   readonly gaveUp: (incarnation: string) => void;
 }
@@ -36,6 +36,7 @@ export class Gatherer {
   readonly #leadingSinceMs: number;
   readonly #publishedAtMs = new Map<number, number>();
   readonly #gaveUpOn = new Map<string, number>();
+  /** By name: since when the place says that they serve. */
   readonly #gatewaySeenMs = new Map<string, number>();
   readonly #shutOut = new Map<string, { untilMs: number; times: number }>();
 
@@ -60,18 +61,18 @@ export class Gatherer {
     this.#shutOut.set(incarnation, { untilMs: this.#options.clock.monotonic() + waitMs, times });
   }
 
-  gather(previous: Planned | undefined): Observed {
-    const { clock, processes, peers } = this.#options;
+  /** `isStored`: whether the store holds the map of `previous`, as far as is known. */
+  gather(previous: Planned | undefined, isStored = true): Observed {
+    const { clock, processes } = this.#options;
     this.#seeGateways();
     const gateways = this.#countedGateways();
-    const ready = new Set(peers.list("router").map((peer) => peer.incarnation));
     const routers = new Map<string, ObservedRouter>();
     for (const router of previous?.map.routers ?? []) {
-      routers.set(router.incarnation, this.#observeRouter(router, ready, gateways));
+      routers.set(router.incarnation, this.#observeRouter(router, gateways));
     }
     for (const state of processes.connected("router")) {
       if (!routers.has(state.incarnation)) {
-        routers.set(state.incarnation, this.#observeRouter(toRouter(state), ready, gateways));
+        routers.set(state.incarnation, this.#observeRouter(this.#toRouter(state), gateways));
       }
     }
     return {
@@ -80,6 +81,7 @@ export class Gatherer {
       reportedEpoch: Math.max(0, ...[...processes.all()].map((state) => state.seenEpoch)),
       unixSeconds: Math.floor(clock.now() / 1_000),
       mayRemove: clock.monotonic() - this.#leadingSinceMs >= NEW_LEADER_MS,
+      isStored,
     };
   }
 
@@ -94,8 +96,8 @@ export class Gatherer {
     );
   }
 
-  #observeRouter(router: Router, ready: ReadonlySet<string>, gateways: readonly CountedGateway[]): ObservedRouter {
-    const { incarnation } = router;
+  #observeRouter(router: Router, gateways: readonly CountedGateway[]): ObservedRouter {
+    const { incarnation, name } = router;
     const nowMs = this.#options.clock.monotonic();
     const state = this.#options.processes.get(incarnation);
     const sights = gateways.map((gateway) => gateway.state?.links.get(incarnation));
@@ -106,27 +108,32 @@ export class Gatherer {
       connected: state?.connected ?? false,
       ready: (state?.ready ?? false) && !shutOut,
       draining: state?.draining ?? false,
-      endpoint: ready.has(incarnation) ? "ready" : "gone",
+      endpoint: this.#options.endpoints.stateOf({ incarnation, name, role: "router" }),
       cutOff: dead > this.#livingGateways() / 2,
       linked: sights.some((sight) => sight?.alive === true),
     };
   }
 
-  /** Gateways that are connected, or that the machine says live: those say nothing of links, and so nothing against any. */
+  /** Pods cannot see their zone; the place can. */
+  #toRouter({ incarnation, name, address, node, zone }: ProcessState): Router {
+    return { incarnation, name, address, node, zone: zone === "" ? this.#options.endpoints.zoneOf(name) : zone };
+  }
+
+  /** Gateways that are connected, or that the place says serve: those say nothing of links, and so nothing against any. */
   #livingGateways(): number {
     const living = new Set(this.#gatewaySeenMs.keys());
-    for (const { incarnation } of this.#options.processes.connected("gateway")) living.add(incarnation);
+    for (const { name } of this.#options.processes.connected("gateway")) living.add(name);
     return living.size;
   }
 
   #seeGateways(): void {
-    const { clock, peers, processes } = this.#options;
-    const listed = new Set(peers.list("gateway").map((peer) => peer.incarnation));
-    for (const incarnation of listed) {
-      if (!this.#gatewaySeenMs.has(incarnation)) this.#gatewaySeenMs.set(incarnation, clock.monotonic());
+    const { clock, endpoints, processes } = this.#options;
+    const listed = new Set(endpoints.list("gateway").flatMap(({ name, ready }) => (ready ? [name] : [])));
+    for (const name of listed) {
+      if (!this.#gatewaySeenMs.has(name)) this.#gatewaySeenMs.set(name, clock.monotonic());
     }
-    for (const incarnation of this.#gatewaySeenMs.keys()) {
-      if (!listed.has(incarnation)) this.#gatewaySeenMs.delete(incarnation);
+    for (const name of this.#gatewaySeenMs.keys()) {
+      if (!listed.has(name)) this.#gatewaySeenMs.delete(name);
     }
     for (const incarnation of this.#gaveUpOn.keys()) {
       if (processes.get(incarnation) === undefined) this.#gaveUpOn.delete(incarnation);
@@ -143,11 +150,11 @@ export class Gatherer {
     const counted: CountedGateway[] = processes
       .connected("gateway")
       .map((state) => ({ incarnation: state.incarnation, state, sinceMs: state.connectedChangedMs }));
-    for (const [incarnation, seenMs] of this.#gatewaySeenMs) {
-      const state = processes.get(incarnation);
+    for (const [name, seenMs] of this.#gatewaySeenMs) {
+      const state = processes.named("gateway", name);
       const sinceMs = state?.connectedChangedMs ?? seenMs;
       if (state?.connected === true || nowMs - sinceMs >= ACK_DEADLINE_MS) continue;
-      counted.push({ incarnation, state, sinceMs });
+      counted.push({ incarnation: state?.incarnation ?? name, state, sinceMs });
     }
     return counted;
   }
@@ -179,8 +186,4 @@ interface CountedGateway {
   readonly state: ProcessState | undefined;
   /** Monotonic milliseconds since when it could have acked. */
   readonly sinceMs: number;
-}
-
-function toRouter({ incarnation, name, address, node, zone }: ProcessState): Router {
-  return { incarnation, name, address, node, zone };
 }

@@ -31,6 +31,8 @@ export interface Observed {
   readonly unixSeconds: number;
   /** This operator has led long enough to remove a router because it cannot see it. */
   readonly mayRemove: boolean;
+  /** The store holds the previous map. False when somebody deleted it or put an older one in its place: it is written anew. */
+  readonly isStored: boolean;
 }
 
 /** Who shall carry a shard in the end, by incarnation: `[primary, standby]`, shorter where there are not enough. */

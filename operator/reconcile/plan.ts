@@ -93,7 +93,7 @@ function draw(
   const byIncarnation = new Map(routers.map((router) => [router.incarnation, router]));
   const before = previous?.map;
   const overtaken = before !== undefined && observed.reportedEpoch > before.epoch;
-  if (before !== undefined && !overtaken && saysTheSame(before, routers, lists)) return undefined;
+  if (before !== undefined && observed.isStored && !overtaken && saysTheSame(before, routers, lists)) return undefined;
   const epoch = nextEpoch(observed, before?.epoch);
   const shards = lists.map((list) => list.flatMap((incarnation) => byIncarnation.get(incarnation) ?? []));
   const listedSince = lists.map((list, shard) =>

@@ -3,7 +3,6 @@
 // it is told once, and tried again for ever.
 
 import type { Router, ShardMap } from "#core/domain/shard-map.ts";
-import type { PeerDirectory } from "#core/fleet/peers.ts";
 import { Backoff } from "#core/runtime/backoff.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { messageOf } from "#core/runtime/errors.ts";
@@ -11,6 +10,7 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Processes } from "../control-plane/processes.ts";
 import type { OperatorMetrics } from "../metrics.ts";
+import type { Endpoints } from "../platform/platform.ts";
 import { ShardMapConflict, type ShardMapStore } from "../stores/shard-map-store.ts";
 import { Gatherer } from "./gather.ts";
 import type { HeldBack, Observed, Plan, Planned } from "./observed.ts";
@@ -19,7 +19,7 @@ import { adopt, plan } from "./plan.ts";
 export interface ReconcilerOptions {
   readonly store: ShardMapStore;
   readonly processes: Processes;
-  readonly peers: PeerDirectory;
+  readonly endpoints: Endpoints;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: OperatorMetrics;
@@ -54,6 +54,8 @@ export class Reconciler implements Component {
   #isLoaded = false;
   /** Of the map that the store holds, as far as is known: what the next one replaces. */
   #storedEpoch: number | undefined;
+  /** What the store told last, and nobody looked at yet. */
+  #told: { readonly epoch: number | undefined } | undefined;
   #running = false;
   #again = false;
   #retryAtMs = 0;
@@ -63,10 +65,10 @@ export class Reconciler implements Component {
   #closed = false;
 
   constructor(options: ReconcilerOptions) {
-    const { clock, processes, peers, metrics } = options;
+    const { clock, processes, endpoints, metrics } = options;
     this.#options = options;
     this.#startedAtMs = clock.monotonic();
-    this.#gatherer = new Gatherer({ clock, processes, peers, gaveUp: () => metrics.gaveUp.inc() });
+    this.#gatherer = new Gatherer({ clock, processes, endpoints, gaveUp: () => metrics.gaveUp.inc() });
   }
 
   get map(): ShardMap | undefined {
@@ -75,9 +77,13 @@ export class Reconciler implements Component {
 
   /** Reads the stored map, publishes it where a router of it lives, and plans from now on. */
   async start(): Promise<void> {
-    const { clock, processes, peers } = this.#options;
+    const { clock, processes, endpoints, store } = this.#options;
     await this.#load();
-    const unlisten = [processes.onChange(() => this.#soon()), peers.onChange(() => this.#soon())];
+    const unlisten = [
+      processes.onChange(() => this.#soon()),
+      endpoints.onChange(() => this.#soon()),
+      store.onChange((epoch) => this.#storeChanged(epoch)),
+    ];
     this.#timers.push(
       ...unlisten.map((cancel) => ({ cancel })),
       clock.every(TICK_MS, () => this.#run()),
@@ -87,7 +93,7 @@ export class Reconciler implements Component {
 
   /** Reads what is stored; when that fails it is tried again before anything is planned. */
   async #load(): Promise<void> {
-    const { store, peers } = this.#options;
+    const { store, endpoints } = this.#options;
     try {
       const stored = await store.read();
       this.#isLoaded = true;
@@ -95,11 +101,17 @@ export class Reconciler implements Component {
       // A map that was deleted, or put back from a backup, does not undo what is in force.
       if (stored === undefined || stored.epoch <= (this.#previous?.map.epoch ?? 0)) return;
       this.#previous = adopt(stored);
-      const alive = new Set(peers.list("router").map((peer) => peer.incarnation));
-      if (stored.routers.some((router) => alive.has(router.incarnation))) this.#publish(stored);
+      const isAlive = (router: Router): boolean => endpoints.stateOf({ ...router, role: "router" }) === "ready";
+      if (stored.routers.some(isAlive)) this.#publish(stored);
     } catch (error) {
       this.#notStored(error);
     }
+  }
+
+  /** Somebody may have deleted the map, or put another in its place. */
+  #storeChanged(epoch: number | undefined): void {
+    this.#told = { epoch };
+    this.#soon();
   }
 
   close(): Promise<void> {
@@ -134,9 +146,11 @@ export class Reconciler implements Component {
   async #reconcile(): Promise<void> {
     this.#options.processes.prune();
     if (this.#options.clock.monotonic() < this.#retryAtMs) return;
+    if (this.#told !== undefined && this.#told.epoch !== this.#storedEpoch) this.#isLoaded = false;
+    this.#told = undefined;
     if (!this.#isLoaded) await this.#load();
     if (!this.#isLoaded) return;
-    const observed = this.#gatherer.gather(this.#previous);
+    const observed = this.#gatherer.gather(this.#previous, this.#storedEpoch === this.#previous?.map.epoch);
     if (this.#isSettling(observed)) return;
     if (this.#isKnown(observed)) return this.#releaseDrained();
     const decided = plan(observed, this.#previous);
@@ -229,14 +243,14 @@ export class Reconciler implements Component {
 
   /** A first map waits a moment, so that routers which start together are in it together. */
   #isSettling(observed: Observed): boolean {
-    const { clock, peers } = this.#options;
+    const { clock, endpoints } = this.#options;
     const mapped = new Set(this.#previous?.map.routers.map((router) => router.incarnation));
     const isAlive = observed.routers.some((one) => mapped.has(one.router.incarnation) && one.endpoint === "ready");
-    const ready = new Set(observed.routers.flatMap((one) => (one.ready ? [one.router.incarnation] : [])));
+    const ready = new Set(observed.routers.flatMap((one) => (one.ready ? [one.router.name] : [])));
     if (isAlive || ready.size === 0) return false;
     const nowMs = clock.monotonic();
     this.#firstReadyMs ??= nowMs;
-    const all = peers.list("router").every((peer) => ready.has(peer.incarnation));
+    const all = endpoints.list("router").every(({ name }) => ready.has(name));
     const endsAtMs = Math.max(this.#startedAtMs, this.#firstReadyMs) + (all ? SETTLE_MS : SETTLE_MS_MAX);
     return nowMs < endsAtMs;
   }

@@ -6,6 +6,7 @@ import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import type { ShardMap } from "#core/domain/shard-map.ts";
+import type { Unlisten } from "#core/fleet/fleet.ts";
 import { NO_ROUTER, shardMapFromProto, shardMapToProto } from "#core/fleet/shard-map-codec.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
@@ -74,6 +75,15 @@ export class FileShardMapStore implements ShardMapStore {
     } catch (error) {
       throw new Error(`${this.#path} cannot be written: ${messageOf(error)}`, { cause: error });
     }
+  }
+
+  /** Nobody but this operator writes the file. */
+  onChange(): Unlisten {
+    return () => undefined;
+  }
+
+  onMap(): Unlisten {
+    return () => undefined;
   }
 
   async #setAside(cause: string): Promise<undefined> {

@@ -38,6 +38,8 @@ export interface FolderTopicStoreOptions {
   readonly tell: (sentence: string) => void;
 }
 
+const NO_REVISION = 0n;
+
 /** Where the ledger has Topics made over HTTP from. */
 const HTTP_FILE = "";
 
@@ -90,6 +92,10 @@ export class FolderTopicStore implements TopicStore {
   /** Manifest files, and Topics made over HTTP or gRPC. */
   get sizes(): { readonly files: number; readonly httpTopics: number } {
     return { files: this.#folder.size, httpTopics: this.#http.topics.size };
+  }
+
+  get revision(): bigint {
+    return NO_REVISION;
   }
 
   get topics(): ReadonlyMap<string, StoredTopic> {
@@ -225,6 +231,7 @@ export class FolderTopicStore implements TopicStore {
       createdAtMs: manifest.createdAtMs ?? firstSeenMs,
       generation: isSame ? known.generation : (known?.generation ?? 0) + 1,
       rejected: claim?.rejected,
+      revision: NO_REVISION,
     };
     return { topic, file: claim?.file ?? HTTP_FILE };
   }

@@ -3,6 +3,7 @@
 // one epoch.
 
 import type { ShardMap } from "#core/domain/shard-map.ts";
+import type { Unlisten } from "#core/fleet/fleet.ts";
 
 /** Another writer was faster: read again and decide anew. */
 export class ShardMapConflict extends Error {
@@ -20,4 +21,8 @@ export interface ShardMapStore {
    * that is not what is stored, with any other error when it could not be stored (and then it is not).
    */
   replace(expected: number | undefined, next: ShardMap): Promise<void>;
+  /** Called with the epoch that is stored now (undefined: none) after it may have changed, where the store can tell. */
+  onChange(listener: (epoch: number | undefined) => void): Unlisten;
+  /** Called with every map that comes to be stored, by whomever, where the store can tell. */
+  onMap(listener: (map: ShardMap) => void): Unlisten;
 }

@@ -14,6 +14,8 @@ export interface StoredTopic extends ObjectName {
   readonly httpManaged: boolean;
   /** Grows by one with every change of the policy. */
   readonly generation: number;
+  /** Of the store, when this generation came; 0: the store has no revisions. */
+  readonly revision: bigint;
   readonly policy: TopicPolicy;
   /** A newer manifest of it that is wrong, in one line; undefined: none. The policy is then the last good one. */
   readonly rejected: string | undefined;
@@ -23,6 +25,10 @@ export interface TopicStore extends Component {
   /** Resolves when the first list is complete. Throws ConfigError where there is nothing to read from. */
   start(): Promise<void>;
   readonly topics: ReadonlyMap<string, StoredTopic>;
+  /** Up to which `topics` is complete; 0: the store has no revisions, and no other operator reads it. */
+  readonly revision: bigint;
+  /** What of these Topics is open, for metrics. */
+  readonly sizes: { readonly files: number; readonly httpTopics: number };
   /** Called with the key of every Topic that came, changed or went, after it did. */
   onChange(listener: (key: string) => void): Unlisten;
   /** Makes a Topic as HTTP and gRPC do. Throws topic_exists, quota_exceeded, topic_name_invalid, invalid_request... */

@@ -65,6 +65,7 @@ function observe(sim: Sim): Observed {
     reportedEpoch: sim.planned?.map.epoch ?? 0,
     unixSeconds: UNIX_SECONDS,
     mayRemove: true,
+    isStored: true,
   };
 }
 

@@ -5,6 +5,7 @@ import type { PeerDirectory, PeerEndpoint, PeerRole } from "#core/fleet/peers.ts
 import { HelloSchema, ReportSchema, Role } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { Processes } from "../../operator/control-plane/processes.ts";
 import { Gatherer } from "../../operator/reconcile/gather.ts";
+import { endpointsOf } from "../../operator/platform/standalone.ts";
 import { adopt } from "../../operator/reconcile/plan.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 
@@ -31,7 +32,12 @@ beforeEach(() => {
   gaveUp = [];
   clock = new HandClock();
   processes = new Processes(clock);
-  gatherer = new Gatherer({ clock, processes, peers: PEERS, gaveUp: (incarnation) => gaveUp.push(incarnation) });
+  gatherer = new Gatherer({
+    clock,
+    processes,
+    endpoints: endpointsOf(PEERS),
+    gaveUp: (incarnation) => gaveUp.push(incarnation),
+  });
 });
 
 function connect(role: "router" | "gateway", incarnation: string, epoch = 0n): void {

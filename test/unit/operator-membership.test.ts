@@ -22,7 +22,7 @@ function seen(incarnation: string, change: Partial<ObservedRouter> = {}): Observ
 }
 
 function observed(routers: readonly ObservedRouter[], change: Partial<Observed> = {}): Observed {
-  return { routers, ackedEpoch: 1_000, reportedEpoch: 0, unixSeconds: 100, mayRemove: true, ...change };
+  return { routers, ackedEpoch: 1_000, reportedEpoch: 0, unixSeconds: 100, mayRemove: true, isStored: true, ...change };
 }
 
 function mapOf(...incarnations: string[]): ShardMap {

@@ -1,0 +1,47 @@
+// Owns: what the operator asks of the place it runs in: where Topics and the shard map are kept, which processes the place
+// says are there, and whether this replica is the one that writes. Two implementations: standalone.ts (folders of one
+// machine) and kubernetes.ts. Nothing else in the operator knows which of them it is.
+
+import type { Router } from "#core/domain/shard-map.ts";
+import type { Unlisten } from "#core/fleet/fleet.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import type { ProcessRole } from "../control-plane/processes.ts";
+import type { ShardMapStore } from "../stores/shard-map-store.ts";
+import type { TopicStore } from "../stores/topic-store.ts";
+
+/** A process as the place names it: slot or pod. */
+export interface Endpoint {
+  readonly name: string;
+  /** It serves. */
+  readonly ready: boolean;
+}
+
+/** What the place knows of processes, whether or not they have a stream to this operator. */
+export interface Endpoints {
+  /** Processes of a role that are there: starting, serving, or stopping. */
+  list(role: ProcessRole): readonly Endpoint[];
+  /**
+   * Whether this very process start serves. `gone` is knowledge: there is no such process any more, or another start of
+   * the same place has followed it.
+   */
+  stateOf(process: EndpointOwner): "ready" | "notReady" | "gone";
+  /** Zone of a process, where the place knows and the process does not; "": unknown. */
+  zoneOf(name: string): string;
+  onChange(listener: () => void): Unlisten;
+}
+
+/** One process start. */
+export type EndpointOwner = Pick<Router, "incarnation" | "name"> & { readonly role: ProcessRole };
+
+export interface Leadership {
+  readonly leading: boolean;
+  /** Called after every change of `leading`. */
+  onChange(listener: () => void): Unlisten;
+}
+
+export interface Platform extends Component {
+  readonly topics: TopicStore;
+  readonly shardMaps: ShardMapStore;
+  readonly endpoints: Endpoints;
+  readonly leadership: Leadership;
+}
