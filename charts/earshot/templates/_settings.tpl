@@ -21,8 +21,26 @@
   "httpTopicsCreate" .Values.httpTopics.create
   "httpTopicsMax" (int64 .Values.httpTopics.max)
   "watchNamespaces" .Values.watch.namespaces
-  "presenceStore" "None"
+  "presenceStore" (ternary "Auto" "None" (ne (include "earshot.redis" .) ""))
 -}}
+{{- if include "earshot.redis" . -}}
+{{- $_ := set $settings "redisMode" .Values.redis.mode -}}
+{{- $_ := set $settings "redisPrefix" (include "earshot.redisPrefix" .) -}}
+{{- if .Values.redis.inChart.enabled -}}
+{{- $_ := set $settings "redisUrl" (printf "redis://%s-redis.%s:6379" $name $domain) -}}
+{{- else if .Values.redis.url -}}
+{{- $_ := set $settings "redisUrl" .Values.redis.url -}}
+{{- end -}}
+{{- with .Values.redis.sentinelMaster -}}
+{{- $_ := set $settings "redisSentinelMaster" . -}}
+{{- end -}}
+{{- with .Values.redis.username -}}
+{{- $_ := set $settings "redisUsername" . -}}
+{{- end -}}
+{{- if .Values.redis.ca.existingSecret -}}
+{{- $_ := set $settings "redisCaFile" (printf "/etc/earshot/redis-ca/%s" .Values.redis.ca.key) -}}
+{{- end -}}
+{{- end -}}
 {{- range $setting, $value := .Values.config -}}
 {{- $_ := set $settings $setting $value -}}
 {{- end -}}
@@ -38,4 +56,26 @@
 {{- $_ := set $settings "issuers" $issuers -}}
 {{- end -}}
 {{- toYaml $settings -}}
+{{- end -}}
+
+{{/* Where member lists are kept: "inChart", "url", "secret", or "" for nowhere. */}}
+{{- define "earshot.redis" -}}
+{{- with .Values.redis -}}
+{{- if and (or .urlKey .passwordKey .sentinelPasswordKey) (not .existingSecret) -}}
+{{- fail "redis.existingSecret must name the Secret that redis.urlKey, redis.passwordKey and redis.sentinelPasswordKey are keys of" -}}
+{{- end -}}
+{{- if and .url .urlKey -}}
+{{- fail "redis.url and redis.urlKey exclude each other" -}}
+{{- end -}}
+{{- if and (eq .mode "Sentinel") (not .sentinelMaster) -}}
+{{- fail "redis.sentinelMaster must be set with redis.mode Sentinel" -}}
+{{- end -}}
+{{- if .inChart.enabled -}}inChart{{- else if .url -}}url{{- else if .urlKey -}}secret{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A prefix has at most 64 characters. */}}
+{{- define "earshot.redisPrefix" -}}
+{{- $whole := default (printf "%s:%s" .Release.Namespace (include "earshot.fullname" .)) .Values.redis.prefix -}}
+{{- if gt (len $whole) 64 -}}{{- sha256sum $whole -}}{{- else -}}{{- $whole -}}{{- end -}}
 {{- end -}}
