@@ -1,0 +1,334 @@
+// Owns: knowing all objects of one kind, for ever: a whole list, then a watch from there, and again wherever that breaks.
+// Invariants: `objects` is never empty in between (a new list is applied when it is whole, with deletes for what it lacks);
+// no state is replaced by an older one; a stream that says nothing for SILENCE_MS is given up; failures wait longer and
+// longer, with jitter, and never end it. Listeners get keys only: what they do with them is a work queue's.
+// Elsewhere: reading events (watch-event.ts), one whole list (whole-list.ts).
+
+import { Backoff } from "#core/runtime/backoff.ts";
+import type { Clock, Timer } from "#core/runtime/clock.ts";
+import { messageOf } from "#core/runtime/errors.ts";
+import type { Component } from "#core/runtime/lifecycle.ts";
+import type { Log } from "#core/runtime/log.ts";
+import type { Registry } from "#core/runtime/metrics.ts";
+import { Slices } from "#core/runtime/slices.ts";
+import { type KubeApi, KubeError, type KubeObject } from "./api.ts";
+import { type InformerMetrics, informerMetrics } from "./metrics.ts";
+import { keyOf, parseEvent, revisionOf, type WatchEvent } from "./watch-event.ts";
+import { linesOf } from "./watch-lines.ts";
+import { listPages } from "./whole-list.ts";
+
+export interface InformerOptions {
+  readonly api: Pick<KubeApi, "call" | "watch">;
+  /** Of the collection: /apis/earshot.dev/v1alpha1/topics, or of one namespace. */
+  readonly path: string;
+  /** In logs and metrics: topics. */
+  readonly name: string;
+  readonly query?: { readonly labelSelector?: string; readonly fieldSelector?: string };
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly registry: Registry;
+  /** For tests: milliseconds without a byte after which a stream counts as dead. */
+  readonly silenceMs?: number;
+  /** For tests: see BACKOFF. */
+  readonly backoff?: { readonly firstMs: number; readonly maxMs: number };
+}
+
+export type Unlisten = () => void;
+
+/** Milliseconds without a byte after which a stream counts as dead: bookmarks come once a minute. */
+const SILENCE_MS = 100_000;
+
+/** Between tries. The longest is how late an operator may see that an API server is back. */
+const BACKOFF = { firstMs: 200, maxMs: 10_000 };
+
+/** Milliseconds that a stream must have lived for its end to be nothing special: tries begin with firstMs again. */
+const LIVED_MS = 10_000;
+
+/** Seconds after which the server ends a watch, at random between these: load moves to API servers that are new. */
+const WATCH_SECONDS = { least: 300, most: 600 };
+
+/** Times in a row that the server may refuse to go on from a revision before a new list is taken. */
+const REFUSALS_MAX = 3;
+
+export class Informer<T extends KubeObject> implements Component {
+  readonly #options: InformerOptions;
+  readonly #metrics: InformerMetrics;
+  readonly #objects = new Map<string, T>();
+  readonly #listeners = new Set<(key: string) => void>();
+  readonly #backoff: Backoff;
+  readonly #ending = new AbortController();
+  #revision = 0n;
+  /** Where a watch goes on; undefined: a new list is needed. */
+  #resume: bigint | undefined;
+  #refusals = 0;
+  /** By a watch that tells what is there first (KEP-3157), or by pages where that is refused or fails. */
+  #listsByWatch = true;
+  #isWatchListRefused = false;
+  #failing = false;
+  #synced = false;
+  #lastSignMs: number;
+  #running: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  readonly #first = Promise.withResolvers<void>();
+
+  constructor(options: InformerOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff(options.backoff ?? BACKOFF);
+    this.#lastSignMs = options.clock.monotonic();
+    this.#metrics = informerMetrics(options.registry, options.name, {
+      objects: () => this.#objects.size,
+      synced: () => this.#synced,
+      silentMs: () => options.clock.monotonic() - this.#lastSignMs,
+    });
+  }
+
+  /** By `<namespace>/<name>`, or `<name>` of what has no namespace. */
+  get objects(): ReadonlyMap<string, T> {
+    return this.#objects;
+  }
+
+  /** `objects` holds every change up to this resourceVersion; 0: none yet. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** Whether there has been a whole list. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** Monotonic: when the API server was heard last. */
+  get lastSignMs(): number {
+    return this.#lastSignMs;
+  }
+
+  /** Resolves with the first whole list, however long that takes; also when it is closed before. */
+  start(): Promise<void> {
+    this.#running ??= this.#run();
+    return this.#first.promise;
+  }
+
+  /** Called with the key of each object that changed or went, after `objects` did. It must not throw. */
+  onChange(listener: (key: string) => void): Unlisten {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** What this process has just written, as the API server answered it: known before the watch brings it. */
+  put(object: T): void {
+    const revision = revisionOf(object.metadata);
+    const key = keyOf(object);
+    // Up to #revision everything is known: what is not there was deleted since.
+    if (revision <= this.#revision || !this.#isNews(key, revision)) return;
+    this.#objects.set(key, object);
+    this.#tell(key);
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#wake?.();
+    await this.#running;
+    this.#first.resolve();
+    this.#listeners.clear();
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.#ending.signal.aborted) {
+      const startedMs = clock.monotonic();
+      let askedMs = 0;
+      try {
+        await this.#cycle();
+      } catch (error) {
+        if (this.#ending.signal.aborted) return;
+        this.#failed(error);
+        askedMs = error instanceof KubeError ? (error.retryAfterMs ?? 0) : 0;
+      }
+      if (clock.monotonic() - startedMs >= LIVED_MS) this.#backoff.reset();
+      await this.#pause(Math.max(this.#backoff.next(), askedMs));
+    }
+  }
+
+  /** A list where one is needed, then a watch until it ends. */
+  async #cycle(): Promise<void> {
+    if (this.#resume === undefined && !this.#listsByWatch) await this.#list();
+    await this.#watch(this.#resume);
+  }
+
+  async #list(): Promise<void> {
+    const { api, path, query = {} } = this.#options;
+    const { objects, revision } = await listPages<T>({
+      api,
+      path,
+      query,
+      timeoutMs: this.#silenceMs,
+      signal: this.#ending.signal,
+      heard: () => this.#heard(),
+    });
+    await this.#replace(objects, revision);
+  }
+
+  /** From a revision, or with everything that is there first. */
+  async #watch(resume: bigint | undefined): Promise<void> {
+    const { api, path } = this.#options;
+    const stream = new AbortController();
+    const watchdog = this.#watchdog(stream);
+    const end = (): void => stream.abort();
+    this.#ending.signal.addEventListener("abort", end);
+    try {
+      const pieces = await api.watch(path, this.#watchQuery(resume), stream.signal);
+      this.#heard();
+      let fresh = resume === undefined ? new Map<string, T>() : undefined;
+      const slices = new Slices();
+      for await (const line of linesOf(pieces, () => this.#heard())) {
+        const event = parseEvent<T>(line);
+        if (fresh !== undefined) {
+          if (event.type === "bookmark" && event.isListEnd) {
+            await this.#replace(fresh, event.revision);
+            fresh = undefined;
+          } else this.#collect(fresh, event);
+        } else this.#apply(event);
+        if (slices.isOver) await slices.breathe();
+      }
+      if (fresh !== undefined) throw new Error("the watch ended before its list was whole");
+    } catch (error) {
+      if (watchdog.barked()) throw new Error(`nothing heard for ${this.#silenceMs} ms`, { cause: error });
+      throw error;
+    } finally {
+      watchdog.timer.cancel();
+      this.#ending.signal.removeEventListener("abort", end);
+      stream.abort();
+    }
+  }
+
+  #watchQuery(resume: bigint | undefined): Record<string, string> {
+    const { least, most } = WATCH_SECONDS;
+    const timeoutSeconds = String(Math.round(least + Math.random() * (most - least)));
+    const common = { ...this.#options.query, allowWatchBookmarks: "true", timeoutSeconds };
+    if (resume !== undefined) return { ...common, resourceVersion: String(resume) };
+    return { ...common, sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan" };
+  }
+
+  /** Gives up a stream on which nothing comes. */
+  #watchdog(stream: AbortController): { readonly timer: Timer; readonly barked: () => boolean } {
+    const { clock } = this.#options;
+    let barked = false;
+    this.#heard();
+    const timer = clock.every(this.#silenceMs / 10, () => {
+      if (clock.monotonic() - this.#lastSignMs < this.#silenceMs) return;
+      barked = true;
+      stream.abort();
+    });
+    return { timer, barked: () => barked };
+  }
+
+  /** Into a list that is not whole yet; an object that is known in this very state is kept as it is. */
+  #collect(fresh: Map<string, T>, event: WatchEvent<T>): void {
+    if (event.type === "bookmark") return;
+    const key = keyOf(event.object);
+    if (event.type === "delete") fresh.delete(key);
+    else fresh.set(key, event.object);
+  }
+
+  #apply(event: WatchEvent<T>): void {
+    this.#resume = event.revision;
+    this.#refusals = 0;
+    this.#answered();
+    if (event.revision > this.#revision) this.#revision = event.revision;
+    if (event.type === "bookmark") return;
+    const key = keyOf(event.object);
+    if (!this.#isNews(key, event.revision)) return;
+    if (event.type === "delete") this.#objects.delete(key);
+    else this.#objects.set(key, event.object);
+    this.#tell(key);
+  }
+
+  /** Applies a whole list: what differs is told, and what it lacks goes. */
+  async #replace(fresh: ReadonlyMap<string, T>, revision: bigint): Promise<void> {
+    // A cluster that was put back from a backup counts from an older revision again: then nothing known is newer.
+    const wentBack = revision < this.#revision;
+    const slices = new Slices();
+    for (const [key, object] of fresh) {
+      if (this.#isNews(key, revisionOf(object.metadata)) || wentBack) this.#set(key, object);
+      if (slices.isOver) await slices.breathe();
+    }
+    for (const [key, { metadata }] of this.#objects) {
+      if (!fresh.has(key) && (wentBack || revisionOf(metadata) <= revision)) {
+        this.#objects.delete(key);
+        this.#tell(key);
+      }
+      if (slices.isOver) await slices.breathe();
+    }
+    this.#revision = revision;
+    this.#resume = revision;
+    this.#refusals = 0;
+    this.#metrics.listed();
+    this.#answered();
+    this.#synced = true;
+    this.#first.resolve();
+  }
+
+  #set(key: string, object: T): void {
+    this.#objects.set(key, object);
+    this.#tell(key);
+  }
+
+  #isNews(key: string, revision: bigint): boolean {
+    const known = this.#objects.get(key);
+    return known === undefined || revisionOf(known.metadata) < revision;
+  }
+
+  #tell(key: string): void {
+    for (const listener of this.#listeners) listener(key);
+  }
+
+  #heard(): void {
+    this.#lastSignMs = this.#options.clock.monotonic();
+  }
+
+  #answered(): void {
+    if (this.#failing) this.#options.log.info({ informer: this.#options.name }, "objects are watched again");
+    this.#failing = false;
+  }
+
+  #failed(error: unknown): void {
+    const { name, log } = this.#options;
+    this.#metrics.failed();
+    const refusal = error instanceof KubeError && error.status !== 0 ? error : undefined;
+    const isListing = this.#resume === undefined;
+    if (isListing) {
+      // An API server without WatchList says that the parameters are wrong.
+      if (refusal?.status === 400 || refusal?.status === 422) this.#isWatchListRefused = true;
+      // Whatever the reason was: the other way may work.
+      this.#listsByWatch = !this.#isWatchListRefused && !this.#listsByWatch;
+    } else if (refusal !== undefined) {
+      this.#refusals += 1;
+      if (refusal.status === 410 || this.#refusals >= REFUSALS_MAX) this.#relist();
+    }
+    if (!this.#failing && refusal?.status !== 410) {
+      log.warn({ informer: name, error: messageOf(error) }, "objects cannot be watched, is tried again");
+    }
+    this.#failing = true;
+  }
+
+  #relist(): void {
+    this.#resume = undefined;
+    this.#refusals = 0;
+    this.#listsByWatch = !this.#isWatchListRefused;
+  }
+
+  get #silenceMs(): number {
+    return this.#options.silenceMs ?? SILENCE_MS;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (this.#ending.signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.clock.after(ms, resolve);
+      this.#wake = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+}
