@@ -157,15 +157,17 @@ export class Informer<T extends KubeObject> implements Component {
 
   async #list(): Promise<void> {
     const { api, path, query = {} } = this.#options;
-    const { objects, revision } = await listPages<T>({
+    const fresh = new Map<string, T>();
+    const revision = await listPages<T>({
       api,
       path,
       query,
       timeoutMs: this.#silenceMs,
       signal: this.#ending.signal,
       heard: () => this.#heard(),
+      found: (object) => this.#keep(fresh, object),
     });
-    await this.#replace(objects, revision);
+    await this.#replace(fresh, revision);
   }
 
   /** From a revision, or with everything that is there first. */
@@ -192,8 +194,7 @@ export class Informer<T extends KubeObject> implements Component {
       }
       if (fresh !== undefined) throw new Error("the watch ended before its list was whole");
     } catch (error) {
-      if (watchdog.barked()) throw new Error(`nothing heard for ${this.#silenceMs} ms`, { cause: error });
-      throw error;
+      throw watchdog.barked() ? new SilenceError(this.#silenceMs) : error;
     } finally {
       watchdog.timer.cancel();
       this.#ending.signal.removeEventListener("abort", end);
@@ -222,12 +223,19 @@ export class Informer<T extends KubeObject> implements Component {
     return { timer, barked: () => barked };
   }
 
-  /** Into a list that is not whole yet; an object that is known in this very state is kept as it is. */
+  /** Into a list that is not whole yet. */
   #collect(fresh: Map<string, T>, event: WatchEvent<T>): void {
-    if (event.type === "bookmark") return;
-    const key = keyOf(event.object);
-    if (event.type === "delete") fresh.delete(key);
-    else fresh.set(key, event.object);
+    if (event.type === "upsert") this.#keep(fresh, event.object);
+    else if (event.type === "delete") fresh.delete(keyOf(event.object));
+  }
+
+  /** An object that is known in this very state stays the one that it is: a new list takes no memory twice. */
+  #keep(fresh: Map<string, T>, object: T): void {
+    const key = keyOf(object);
+    const known = this.#objects.get(key);
+    const { uid, resourceVersion } = object.metadata;
+    const isSame = known?.metadata.uid === uid && known?.metadata.resourceVersion === resourceVersion;
+    fresh.set(key, isSame && known !== undefined ? known : object);
   }
 
   #apply(event: WatchEvent<T>): void {
@@ -294,21 +302,25 @@ export class Informer<T extends KubeObject> implements Component {
   #failed(error: unknown): void {
     const { name, log } = this.#options;
     this.#metrics.failed();
-    const refusal = error instanceof KubeError && error.status !== 0 ? error : undefined;
-    const isListing = this.#resume === undefined;
-    if (isListing) {
-      // An API server without WatchList says that the parameters are wrong.
-      if (refusal?.status === 400 || refusal?.status === 422) this.#isWatchListRefused = true;
-      // Whatever the reason was: the other way may work.
-      this.#listsByWatch = !this.#isWatchListRefused && !this.#listsByWatch;
-    } else if (refusal !== undefined) {
+    const isExpired = error instanceof KubeError && error.status === 410;
+    if (this.#resume === undefined) this.#chooseList(error);
+    else if (isExpired) this.#relist();
+    else if (isRefusal(error)) {
       this.#refusals += 1;
-      if (refusal.status === 410 || this.#refusals >= REFUSALS_MAX) this.#relist();
+      if (this.#refusals >= REFUSALS_MAX) this.#relist();
     }
-    if (!this.#failing && refusal?.status !== 410) {
+    if (!this.#failing && !isExpired) {
       log.warn({ informer: name, error: messageOf(error) }, "objects cannot be watched, is tried again");
     }
     this.#failing = true;
+  }
+
+  /** No list was had one way: the next try goes the other way, but where the server cannot go it. */
+  #chooseList(error: unknown): void {
+    // An API server without WatchList says that the parameters are wrong.
+    const isWrong = error instanceof KubeError && (error.status === 400 || error.status === 422);
+    if (this.#listsByWatch && isWrong) this.#isWatchListRefused = true;
+    this.#listsByWatch = !this.#isWatchListRefused && !this.#listsByWatch;
   }
 
   #relist(): void {
@@ -331,4 +343,20 @@ export class Informer<T extends KubeObject> implements Component {
       };
     });
   }
+}
+
+class SilenceError extends Error {
+  constructor(silenceMs: number) {
+    super(`nothing was heard for ${silenceMs} ms`);
+  }
+}
+
+/**
+ * Whether going on from this revision may be what is wrong: it was refused, or nothing ever came. An API server that was
+ * put back from a backup may never say anything of a revision that it has not reached yet.
+ */
+function isRefusal(error: unknown): boolean {
+  if (error instanceof SilenceError) return true;
+  if (!(error instanceof KubeError)) return false;
+  return !error.unavailable || error.message.includes("Too large resource version");
 }

@@ -124,7 +124,7 @@ export class LeaderElector implements Component {
 
   /** One try to get or keep the Lease; milliseconds until the next one. */
   async #attempt(): Promise<number> {
-    const { retryMs } = this.#times;
+    const { retryMs, renewMs } = this.#times;
     try {
       // Who has just renewed knows the Lease: one call. Everybody else looks first.
       if (this.#unsure || !this.leading) await this.#read();
@@ -140,7 +140,8 @@ export class LeaderElector implements Component {
       if (refusal?.status === 409 || refusal?.status === 404) return retryMs / 4;
       if (!this.#failing) this.#options.log.warn({ error: messageOf(error) }, "lease cannot be read or written");
       this.#failing = true;
-      return Math.max(retryMs, refusal?.retryAfterMs ?? 0);
+      // Waiting as long as an overloaded server asks for would cost the Lease.
+      return Math.max(retryMs, Math.min(refusal?.retryAfterMs ?? 0, renewMs / 3));
     }
   }
 

@@ -45,6 +45,7 @@ export class WorkQueue implements Component {
   readonly #again = new Set<string>();
   readonly #backoffs = new Map<string, Backoff>();
   readonly #outage: Backoff;
+  #turn: NodeJS.Immediate | undefined;
   #pause: Timer | undefined;
   #away = false;
   #closed = false;
@@ -96,6 +97,7 @@ export class WorkQueue implements Component {
   /** Takes no more; resolves when what is in hand is done, or after a second. */
   async close(): Promise<void> {
     this.#closed = true;
+    clearImmediate(this.#turn);
     this.#pause?.cancel();
     for (const { timer } of this.#later.values()) timer.cancel();
     this.#later.clear();
@@ -120,8 +122,17 @@ export class WorkQueue implements Component {
     this.#later.delete(key);
   }
 
-  /** Gives waiting keys to free workers; while the API server is away, one at a time. */
+  /** Gives waiting keys to free workers, in the next turn: whoever adds is never held up, nor is everybody else. */
   #pump(): void {
+    if (this.#closed) return;
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      this.#hire();
+    });
+  }
+
+  #hire(): void {
+    // While the API server is away, one try at a time.
     const workers = this.#away ? 1 : this.#options.concurrency;
     for (const [key, sinceMs] of this.#waiting) {
       if (this.#pause !== undefined || this.#inHand.size >= workers) return;
