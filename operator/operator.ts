@@ -84,6 +84,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
       server,
       progress,
       processes,
+      keepsMembers: config.presenceStore !== "None",
       hot: { on: config.hotSubscriptions, off: config.hotSubscriptions * HOT_OFF_PART },
       ...common,
     },

@@ -22,6 +22,8 @@ export interface StatusKeeperOptions {
   readonly progress: Progress;
   readonly processes: Processes;
   readonly hot: HotThresholds;
+  /** Whether lists of members are kept somewhere. */
+  readonly keepsMembers: boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: OperatorMetrics;
@@ -169,12 +171,16 @@ export class StatusKeeper implements Component {
       clamped,
       programmed: this.#decided.get(key)?.programmed ?? WAITING,
       hot: this.#hot.get(key)?.hot ?? false,
+      remark: stored.policy.presence === "Members" && !this.#options.keepsMembers ? NO_MEMBERS : undefined,
     };
     const status = decideStatus(facts, previous, clock.now());
     this.#statuses.set(key, status);
     if (status !== previous) store.putStatus(key, status);
   }
 }
+
+const NO_MEMBERS =
+  "lists of members are not kept (presence_unavailable): this installation has no presence store, see redis in its chart";
 
 const WAITING: Programmed = { kind: "waiting" };
 const DONE: Programmed = { kind: "done" };

@@ -26,6 +26,8 @@ export interface TopicFacts {
   readonly clamped: string | undefined;
   readonly programmed: Programmed;
   readonly hot: boolean;
+  /** What of the spec is not kept though it is accepted, in a sentence; undefined: nothing. */
+  readonly remark: string | undefined;
 }
 
 export type Programmed =
@@ -44,7 +46,7 @@ export function decideStatus(facts: TopicFacts, previous: TopicStatus | undefine
   const verdicts: [Condition["type"], Verdict][] = [
     ["Accepted", accepted],
     ["Programmed", programmed],
-    ["Ready", decideReady(accepted, programmed)],
+    ["Ready", decideReady(accepted, programmed, facts.remark)],
   ];
   // Conditions that are only of interest when they hold, or held before (kstatus: Stalled absent is False).
   for (const [type, verdict] of [
@@ -109,11 +111,11 @@ function decideProgrammed(programmed: Programmed): Verdict {
   }
 }
 
-function decideReady(accepted: Verdict, programmed: Verdict): Verdict {
+function decideReady(accepted: Verdict, programmed: Verdict, remark: string | undefined): Verdict {
   if (accepted.status !== "True") return accepted;
   if (programmed.status !== "True") return programmed;
   const { reason, message } = accepted.reason === "Clamped" ? accepted : READY;
-  return { status: "True", reason, message };
+  return { status: "True", reason, message: remark === undefined ? message : `${message}; ${remark}` };
 }
 
 const READY = { reason: "Ready", message: "Messages are carried as the spec says" };

@@ -5,7 +5,7 @@
 import type { Subject, TopicPolicy } from "#core/domain/topic.ts";
 import { readCustomResource } from "./crd.ts";
 import { checkMetadata, type ObjectName } from "./metadata.ts";
-import { type Problem, quote } from "./problem.ts";
+import { formatProblem, type Problem, quote } from "./problem.ts";
 import { RuleSet } from "./rules.ts";
 import { StructuralSchema } from "./structural.ts";
 
@@ -78,6 +78,19 @@ function share(policy: TopicPolicy): TopicPolicy {
   if (sharedPolicies.size >= SHARED_POLICIES_MAX) sharedPolicies.clear();
   sharedPolicies.set(text, policy);
   return policy;
+}
+
+/**
+ * The policy of a `spec` that an API server has judged already: shape and defaults alone, no rules. The reason of one that
+ * does not fit is one line.
+ */
+export function readSpec(
+  spec: unknown,
+): { readonly ok: true; readonly policy: TopicPolicy } | { readonly ok: false; readonly reason: string } {
+  const value = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata: {}, spec };
+  const [problem] = STRUCTURE.check(value);
+  if (problem !== undefined) return { ok: false, reason: formatProblem(problem) };
+  return { ok: true, policy: share(specToPolicy(value.spec as TopicSpec)) };
 }
 
 function checkKind(value: Record<string, unknown>): readonly Problem[] {

@@ -42,7 +42,8 @@ export function checkMetadata(manifest: unknown): { name: ObjectName | undefined
   const metadata = (manifest as { metadata?: unknown }).metadata;
   if (!isMapping(metadata)) {
     const problem: Problem = { path: ["metadata", "name"], message: "must be set" };
-    return { name: undefined, problems: [metadata === undefined ? problem : wrongType(["metadata"], "a mapping")] };
+    const isThere = metadata !== undefined && metadata !== null;
+    return { name: undefined, problems: [isThere ? wrongType(["metadata"], "a mapping") : problem] };
   }
   const problems: Problem[] = [];
   for (const field of Object.keys(metadata)) {

@@ -1,5 +1,5 @@
-// Owns: judging a value by a CRD's structural schema as the API server and `kubectl apply` (strict validation) do: nulls
-// pruned where a default stands, defaults filled in, types and bounds checked, unknown fields refused by name. ajv's door.
+// Owns: judging a value by a CRD's structural schema as the API server and `kubectl apply` (strict validation) do: fields
+// that are null pruned, defaults filled in, types and bounds checked, unknown fields refused by name. ajv's door.
 // Elsewhere: rules in CEL (rules.ts), metadata (metadata.ts).
 
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
@@ -56,7 +56,10 @@ function toJsonSchema(node: SchemaNode): Record<string, unknown> {
   return schema;
 }
 
-/** "null values for fields that are not nullable are pruned before defaulting" (Kubernetes docs, CRD defaulting). */
+/**
+ * A field that is null is as if it were not there: "null values for fields that are not nullable are pruned before
+ * defaulting" (Kubernetes docs, CRD defaulting). A list's item that is null stays, and is of the wrong type.
+ */
 function pruneNulls(value: unknown, node: SchemaNode): void {
   if (Array.isArray(value)) {
     if (node.items !== undefined) for (const item of value) pruneNulls(item, node.items);
@@ -66,7 +69,7 @@ function pruneNulls(value: unknown, node: SchemaNode): void {
   const record = value as Record<string, unknown>;
   for (const [name, child] of Object.entries(node.properties)) {
     if (!Object.hasOwn(record, name)) continue;
-    if (record[name] === null && child.default !== undefined) delete record[name];
+    if (record[name] === null) delete record[name];
     else pruneNulls(record[name], child);
   }
 }

@@ -4,34 +4,16 @@
 
 import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { create } from "@bufbuild/protobuf";
 import type { ShardMap } from "#core/domain/shard-map.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
-import { NO_ROUTER, shardMapFromProto, shardMapToProto } from "#core/fleet/shard-map-codec.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { Log } from "#core/runtime/log.ts";
-import { ShardMapSchema } from "#proto/earshot/internal/v1/control_plane_pb.ts";
-import { readCustomResource } from "../schema/crd.ts";
-import { formatProblem } from "../schema/problem.ts";
-import { StructuralSchema } from "../schema/structural.ts";
 import { isMissing, writeAtomically } from "./atomic-file.ts";
+import { formatShardMap, parseShardMap } from "./shard-map-object.ts";
 import { ShardMapConflict, type ShardMapStore } from "./shard-map-store.ts";
 
-interface ShardMapObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-  readonly epoch: number;
-  readonly routers: readonly { incarnation: string; name: string; address: string; node: string; zone: string }[];
-  readonly primaries: readonly number[];
-  readonly standbys: readonly number[];
-}
-
-const RESOURCE = readCustomResource("shardmaps.earshot.dev");
-const STRUCTURE = new StructuralSchema(RESOURCE.schema);
-
-/** In the custom resource an index that names nobody. */
-const NOBODY = -1;
+/** One machine has one installation. */
+const OBJECT_NAME = "earshot";
 
 export interface FileShardMapStoreOptions {
   /** The state folder. */
@@ -71,7 +53,7 @@ export class FileShardMapStore implements ShardMapStore {
       throw new ShardMapConflict(`epoch ${stored?.epoch ?? "none"} is stored, not ${expected ?? "none"}`);
     }
     try {
-      await writeAtomically(this.#path, `${JSON.stringify(formatShardMap(next))}\n`);
+      await writeAtomically(this.#path, `${JSON.stringify(formatShardMap(next, OBJECT_NAME))}\n`);
     } catch (error) {
       throw new Error(`${this.#path} cannot be written: ${messageOf(error)}`, { cause: error });
     }
@@ -93,36 +75,4 @@ export class FileShardMapStore implements ShardMapStore {
     this.#options.tell(`${this.#path} cannot be read (${cause}); it is kept as ${aside}, and a new map is made`);
     return undefined;
   }
-}
-
-/** Throws an Error that says what is wrong. */
-function parseShardMap(value: unknown): ShardMap {
-  const [problem] = STRUCTURE.check(value);
-  if (problem !== undefined) throw new Error(formatProblem(problem));
-  const { epoch, routers, primaries, standbys } = value as ShardMapObject;
-  const index = (place: number): number => (place === NOBODY ? NO_ROUTER : place);
-  const parsed = shardMapFromProto(
-    create(ShardMapSchema, {
-      epoch: BigInt(epoch),
-      routers: routers.map((router) => ({ ...router })),
-      primaries: primaries.map(index),
-      standbys: standbys.map(index),
-    }),
-  );
-  if (!parsed.ok) throw new Error(parsed.reason);
-  return parsed.value;
-}
-
-function formatShardMap(map: ShardMap): ShardMapObject {
-  const { routers, primaries, standbys } = shardMapToProto(map);
-  const index = (place: number): number => (place === NO_ROUTER ? NOBODY : place);
-  return {
-    apiVersion: RESOURCE.apiVersion,
-    kind: RESOURCE.kind,
-    metadata: { name: "earshot" },
-    epoch: map.epoch,
-    routers: routers.map(({ incarnation, name, address, node, zone }) => ({ incarnation, name, address, node, zone })),
-    primaries: primaries.map(index),
-    standbys: standbys.map(index),
-  };
 }

@@ -5,10 +5,9 @@ import { isDeepStrictEqual } from "node:util";
 import type { TopicPolicy } from "#core/domain/topic.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { EarshotError } from "#core/runtime/errors.ts";
-import { judgeTopic, policyToSpec, TOPIC_API_VERSION, TOPIC_KIND, type TopicManifest } from "../schema/judge.ts";
 import type { ObjectName } from "../schema/metadata.ts";
-import { formatProblem } from "../schema/problem.ts";
 import type { HttpTopics } from "./http-topics.ts";
+import { judgeChange } from "./judge-change.ts";
 import type { StoredTopic } from "./topic-store.ts";
 
 export interface HttpChangesOptions {
@@ -38,7 +37,7 @@ export class HttpChanges {
   create(name: ObjectName, policy: TopicPolicy): Promise<StoredTopic> {
     const { http, max, clock, inForce } = this.#options;
     return this.#inTurn(name, async () => {
-      const manifest = judge(name, policy, undefined);
+      const manifest = judgeChange(name, policy, undefined);
       const { key } = manifest;
       if (inForce(key) !== undefined) throw new EarshotError("topic_exists", `Topic ${key} is there already`);
       if (http.topics.size + this.#creating >= max) {
@@ -59,7 +58,7 @@ export class HttpChanges {
     return this.#inTurn(name, async () => {
       const { key, generation, createdAtMs, policy: before } = this.#changeable(name);
       const policy = { ...before, ...changes };
-      const manifest = judge(name, policy, before);
+      const manifest = judgeChange(name, policy, before);
       if (!isDeepStrictEqual(before, policy)) await http.put(manifest, createdAtMs, generation + 1);
       return this.#settled(key);
     });
@@ -109,15 +108,4 @@ export class HttpChanges {
     });
     return done;
   }
-}
-
-/** Throws topic_name_invalid, invalid_request. */
-function judge({ namespace, name }: ObjectName, policy: TopicPolicy, before: TopicPolicy | undefined): TopicManifest {
-  const spec = structuredClone(policyToSpec(policy));
-  const value = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND, metadata: { namespace, name }, spec };
-  const verdict = judgeTopic(value, () => before);
-  if (verdict.ok) return verdict.manifest;
-  const [problem] = verdict.problems;
-  const sentence = problem === undefined ? "the Topic is wrong" : formatProblem(problem);
-  throw new EarshotError(problem?.path[0] === "metadata" ? "topic_name_invalid" : "invalid_request", sentence);
 }

@@ -8,6 +8,7 @@ const FACTS: TopicFacts = {
   clamped: undefined,
   programmed: { kind: "done" },
   hot: false,
+  remark: undefined,
 };
 
 const AT = Date.parse("2026-01-01T00:00:00.500Z");
