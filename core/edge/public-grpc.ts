@@ -8,6 +8,7 @@ import { GRPC_CONNECTIONS_MAX, GrpcConnections } from "../runtime/grpc-connectio
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Registry, readCounter, readGauge } from "../runtime/metrics.ts";
+import type { TlsSource } from "../runtime/tls.ts";
 import { PublisherService } from "#proto/earshot/v1/publisher_pb.ts";
 import { TopicService } from "#proto/earshot/v1/topic_pb.ts";
 import { Health } from "#proto/grpc/health/v1/health_pb.ts";
@@ -33,6 +34,8 @@ export interface PublicGrpcOptions {
   /** Absent: its streams are not measured. */
   readonly registry?: Registry;
   readonly clock?: Clock;
+  /** Absent: plain text. */
+  readonly tls?: TlsSource | undefined;
   /** Further services: `bind` adds their handlers, the descriptors go into health and reflection. */
   readonly extra?: {
     readonly services: readonly DescService[];
@@ -50,7 +53,7 @@ export interface PublicGrpc extends Component {
 
 /** A server that does not listen yet. */
 export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
-  const { edge, log, registry, clock = SYSTEM_CLOCK, extra } = options;
+  const { edge, log, registry, clock = SYSTEM_CLOCK, tls, extra } = options;
   const server = createGrpcServer({
     maxReceiveBytes: RECEIVE_BYTES_MAX,
     maxConcurrentCalls: CALLS_PER_CONNECTION_MAX,
@@ -58,7 +61,7 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
     // What a gateway adds are streams that outlive a GOAWAY.
     pings: extra === undefined,
   });
-  const connections = new GrpcConnections(server);
+  const connections = new GrpcConnections(server, { tls });
   let draining = false;
   const streams = new Set<PublishStream>();
   const health = new GrpcHealth();
@@ -75,7 +78,7 @@ export function createPublicGrpcServer(options: PublicGrpcOptions): PublicGrpc {
   reflection.add(Health);
   reflection.bind(server);
   return {
-    listen: (host, port) => listenGrpc(server, host, port),
+    listen: (host, port) => listenGrpc(server, host, port, tls),
     connections,
     async drain(deadlineMs) {
       draining = true;

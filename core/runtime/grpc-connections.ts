@@ -5,8 +5,10 @@
 // nobody here; TCP finds out who is gone. Connections are counted, and who says nothing is not kept.
 
 import type { Socket } from "node:net";
+import { TlsFront } from "./grpc-tls.ts";
 import { type ConnectionInjector, injectorOf, type Server } from "./grpc.ts";
 import type { Component } from "./lifecycle.ts";
+import type { TlsSource } from "./tls.ts";
 
 /** Milliseconds of silence after which TCP asks whether the other side is there; ten seconds later it is not. */
 const TCP_KEEPALIVE_MS = 30_000;
@@ -23,6 +25,8 @@ const FIRST_WORD_MS = 10_000;
 export interface GrpcConnectionLimits {
   readonly connectionsMax?: number;
   readonly firstWordMs?: number;
+  /** Absent: plain text. */
+  readonly tls?: TlsSource | undefined;
 }
 
 interface Connection {
@@ -37,6 +41,8 @@ export class GrpcConnections implements Component {
   readonly #byPeer = new Map<string, Connection>();
   readonly #connectionsMax: number;
   readonly #firstWordMs: number;
+  /** Undefined: plain text. */
+  readonly #tls: TlsFront | undefined;
   /** Connections that were closed at once. */
   #refused = 0;
   #draining = false;
@@ -46,6 +52,7 @@ export class GrpcConnections implements Component {
     this.#server = server;
     this.#connectionsMax = limits.connectionsMax ?? GRPC_CONNECTIONS_MAX;
     this.#firstWordMs = limits.firstWordMs ?? FIRST_WORD_MS;
+    if (limits.tls !== undefined) this.#tls = new TlsFront(limits.tls, (socket) => this.#secured(socket));
   }
 
   get size(): number {
@@ -62,22 +69,35 @@ export class GrpcConnections implements Component {
       socket.destroy();
       return;
     }
-    const peer = `${socket.remoteAddress}:${socket.remotePort}`;
+    const peer = peerOf(socket);
     const injector = injectorOf(this.#server);
     const connection = { injector, held: 0 };
     this.#byPeer.set(peer, connection);
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
+    socket.once("close", () => this.#forget(peer, connection));
+    if (this.#tls === undefined) this.#inject(socket, injector);
+    else this.#tls.accept(socket);
+  }
+
+  #secured(socket: Socket): void {
+    const connection = this.#byPeer.get(peerOf(socket));
+    if (connection === undefined) socket.destroy();
+    else this.#inject(socket, connection.injector);
+  }
+
+  #inject(socket: Socket, injector: ConnectionInjector): void {
     const firstWord = setTimeout(() => {
       if (socket.bytesRead === 0) socket.destroy();
     }, this.#firstWordMs);
-    socket.once("close", () => {
-      clearTimeout(firstWord);
-      injector.destroy();
-      if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
-      if (this.#byPeer.size === 0) this.#emptied?.();
-    });
+    socket.once("close", () => clearTimeout(firstWord));
     injector.injectConnection(socket);
     if (this.#draining) injector.destroy();
+  }
+
+  #forget(peer: string, connection: Connection): void {
+    connection.injector.destroy();
+    if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
+    if (this.#byPeer.size === 0) this.#emptied?.();
   }
 
   /** Keeps a connection from being told to go by `drain`, until the returned function is called (once). */
@@ -113,7 +133,13 @@ export class GrpcConnections implements Component {
   /** The server ends what is left. */
   close(): Promise<void> {
     this.#draining = true;
+    this.#tls?.close();
     for (const { injector } of this.#byPeer.values()) injector.destroy();
     return Promise.resolve();
   }
+}
+
+/** As calls name it. */
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`;
 }

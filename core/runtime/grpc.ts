@@ -15,7 +15,9 @@ import {
 import * as grpc from "@grpc/grpc-js";
 import { CODES, isCode } from "../domain/codes.ts";
 import { EarshotError, messageOf } from "./errors.ts";
+import { TlsClientCredentials, TlsServerCredentials } from "./grpc-tls.ts";
 import type { CallerCredentials, CallJudge, Refusal } from "./peer-identity.ts";
+import type { TlsSource } from "./tls.ts";
 
 export type {
   ConnectionInjector,
@@ -247,11 +249,12 @@ function letIn(judge: CallJudge): grpc.ServerInterceptor {
     });
 }
 
-/** Listens without TLS on `host:port`; resolves with the port. */
-export function listenGrpc(server: grpc.Server, host: string, port: number): Promise<number> {
+/** Listens on `host:port`, with TLS where it is given; resolves with the port. */
+export function listenGrpc(server: grpc.Server, host: string, port: number, tls?: TlsSource): Promise<number> {
   const bracketed = host.includes(":") ? `[${host}]` : host;
+  const credentials = tls === undefined ? grpc.ServerCredentials.createInsecure() : new TlsServerCredentials(tls);
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${bracketed}:${port}`, grpc.ServerCredentials.createInsecure(), (error, bound) => {
+    server.bindAsync(`${bracketed}:${port}`, credentials, (error, bound) => {
       if (error === null) resolve(bound);
       else reject(error);
     });
@@ -273,7 +276,9 @@ export class GrpcClient {
 
   /** `shown` goes with every call: what proves a process inside the fleet, a user's token outside. */
   constructor(address: string, shown?: CallerCredentials | string) {
-    this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), CLIENT_OPTIONS);
+    const tls = typeof shown === "object" ? shown.tls : undefined;
+    const credentials = tls === undefined ? grpc.credentials.createInsecure() : new TlsClientCredentials(tls);
+    this.#client = new grpc.Client(address, credentials, CLIENT_OPTIONS);
     this.#bearer = typeof shown === "object" ? () => shown.bearer() : () => shown;
   }
 

@@ -1,16 +1,19 @@
 // Owns: by what a process proves itself to others of its installation, and how it judges who calls it. One object a
 // process, made by its main; whatever dials or serves inside the fleet is given it. Standalone mode: one secret that all
-// processes of a start share, no TLS.
+// processes of a start share, no TLS. Elsewhere: certificates and ServiceAccount tokens (core/fleet/peer-identity.ts).
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { ClientTls, TlsSource } from "./tls.ts";
 
 /** Who is dialled inside the fleet. */
 export type PeerServer = "operator" | "router" | "presence";
 
-/** What a client shows. */
+/** What a client shows, and what it expects. */
 export interface CallerCredentials {
   /** What goes with the next call. */
   bearer(): string;
+  /** Undefined: plain text. */
+  readonly tls?: ClientTls | undefined;
 }
 
 export interface Refusal {
@@ -28,6 +31,8 @@ export type CallJudge = (
 export interface PeerIdentity {
   toward(server: PeerServer): CallerCredentials;
   readonly judge: CallJudge;
+  /** For servers inside the fleet; undefined: plain text. */
+  readonly tls: TlsSource | undefined;
 }
 
 /** Who knows the secret belongs to this installation. */
@@ -40,6 +45,7 @@ export function secretIdentity(secret: string): PeerIdentity {
     // Digests are of one length, and how long they take to compare tells nothing.
     judge: (_path, authorization) =>
       authorization !== undefined && timingSafeEqual(digest(authorization), expected) ? undefined : refusal,
+    tls: undefined,
   };
 }
 
