@@ -49,7 +49,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* Whether the operator makes the certificates: "true" or "". */}}
 {{- define "earshot.ownCertificates" -}}
-{{- if not .Values.tls.existingSecrets.operator -}}true{{- end -}}
+{{- with .Values.tls.existingSecrets -}}
+{{- if not (or .operator .router .gateway) -}}
+true
+{{- else if not (and .operator .router .gateway) -}}
+{{- fail "tls.existingSecrets must name all three Secrets, or none (the operator then makes them)" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "earshot.tlsSecret" -}}

@@ -64,6 +64,9 @@
 {{- if and (or .urlKey .passwordKey .sentinelPasswordKey) (not .existingSecret) -}}
 {{- fail "redis.existingSecret must name the Secret that redis.urlKey, redis.passwordKey and redis.sentinelPasswordKey are keys of" -}}
 {{- end -}}
+{{- if contains "@" .url -}}
+{{- fail "redis.url must hold no user and no password: redis.username, redis.passwordKey and redis.urlKey are for these" -}}
+{{- end -}}
 {{- if and .url .urlKey -}}
 {{- fail "redis.url and redis.urlKey exclude each other" -}}
 {{- end -}}
