@@ -4,17 +4,11 @@
 // time when that fails. Invariant: whatever the other side sends or does not send costs bounded time and memory, and
 // only public keys of signatures are ever taken from it.
 
-import {
-  type CryptoKey,
-  createLocalJWKSet,
-  errors,
-  type JSONWebKeySet,
-  type JWK,
-  type JWSHeaderParameters,
-} from "jose";
+import type { CryptoKey, JWSHeaderParameters } from "jose";
 import { Backoff } from "../runtime/backoff.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
+import { PublicKeys } from "../runtime/jwt.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Counter, Gauge } from "../runtime/metrics.ts";
 import type { KeySource } from "./key-source.ts";
@@ -24,9 +18,6 @@ export const JWKS_TIMEOUT_MS = 3_000;
 
 /** Bytes of a JWKS answer: 100 keys of 4,096-bit RSA fit. */
 export const JWKS_BYTES_MAX = 256 * 1024;
-
-/** Keys taken from one answer. */
-const JWKS_KEYS_MAX = 100;
 
 /** Milliseconds for which keys are used without looking again. */
 export const JWKS_FRESH_MS = 10 * 60_000;
@@ -47,10 +38,9 @@ export const JWKS_COOLDOWN_MS = 10_000;
 export const JWKS_WAITERS_MAX = 1_000;
 
 const ALGORITHMS = ["RS256", "ES256", "EdDSA"] as const;
-const KEY_TYPES = ["RSA", "EC", "OKP"];
 
 interface Keys {
-  readonly find: (header: JWSHeaderParameters) => Promise<CryptoKey>;
+  readonly keys: PublicKeys;
   readonly fetchedAtMs: number;
 }
 
@@ -87,10 +77,10 @@ export class JwksSource implements KeySource {
     if (keys === undefined || this.#options.clock.monotonic() - keys.fetchedAtMs >= JWKS_STALE_MS) {
       throw new EarshotError("unauthenticated", "the keys of the token's issuer cannot be fetched now");
     }
-    const key = await find(keys, header);
+    const key = await keys.keys.find(header);
     if (key !== undefined) return key;
     await this.#renewed();
-    const renewed = this.#keys === keys || this.#keys === undefined ? undefined : await find(this.#keys, header);
+    const renewed = this.#keys === keys || this.#keys === undefined ? undefined : await this.#keys.keys.find(header);
     if (renewed !== undefined) return renewed;
     throw new EarshotError("unauthenticated", "no key of the token's issuer fits its key id (kid) and algorithm");
   }
@@ -130,8 +120,8 @@ export class JwksSource implements KeySource {
   async #fetch(): Promise<void> {
     const { issuer, uri, clock, log, fetches } = this.#options;
     try {
-      const keys = createLocalJWKSet(await fetchKeySet(uri, this.#closing.signal));
-      this.#keys = { find: (header) => keys(header), fetchedAtMs: clock.monotonic() };
+      const keys = await fetchKeys(uri, this.#closing.signal);
+      this.#keys = { keys, fetchedAtMs: clock.monotonic() };
       this.#backoff.reset();
       this.#lastFailed = false;
       this.#nextFetchAtMs = clock.monotonic() + JWKS_COOLDOWN_MS;
@@ -146,21 +136,7 @@ export class JwksSource implements KeySource {
   }
 }
 
-/** The key that fits a token's header; undefined when none does, or more than one, or it is no usable key. */
-async function find(keys: Keys, header: JWSHeaderParameters): Promise<CryptoKey | undefined> {
-  try {
-    return await keys.find(header);
-  } catch (error) {
-    if (error instanceof errors.JWKSMultipleMatchingKeys) {
-      throw new EarshotError("unauthenticated", "the token names no key id (kid) and its issuer has several keys", {
-        cause: error,
-      });
-    }
-    return undefined;
-  }
-}
-
-async function fetchKeySet(uri: string, closing: AbortSignal): Promise<JSONWebKeySet> {
+async function fetchKeys(uri: string, closing: AbortSignal): Promise<PublicKeys> {
   const response = await fetch(uri, {
     headers: { accept: "application/jwk-set+json, application/json" },
     redirect: "error",
@@ -168,7 +144,7 @@ async function fetchKeySet(uri: string, closing: AbortSignal): Promise<JSONWebKe
   });
   const text = await readBody(response);
   if (response.status !== 200) throw new Error(`the answer has status ${response.status}, not 200`);
-  return { keys: publicKeysOf(text) };
+  return new PublicKeys(text);
 }
 
 async function readBody(response: Response): Promise<string> {
@@ -181,25 +157,4 @@ async function readBody(response: Response): Promise<string> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-/** The public keys of a JWKS document. Throws an Error when it is none, or holds no key of ours. */
-function publicKeysOf(text: string): JWK[] {
-  let document: unknown;
-  try {
-    document = JSON.parse(text);
-  } catch {
-    throw new Error("the answer is not JSON");
-  }
-  const keys = typeof document === "object" && document !== null && "keys" in document ? document.keys : undefined;
-  if (!Array.isArray(keys)) throw new Error("the answer is not a JSON Web Key Set: it has no list of keys");
-  const taken = keys.filter(isPublicKey).slice(0, JWKS_KEYS_MAX);
-  if (taken.length === 0) throw new Error("the answer holds no public RSA, EC or OKP key");
-  return taken;
-}
-
-/** Not a secret, not a private key: either would let whoever reads the address make tokens. */
-function isPublicKey(key: unknown): key is JWK {
-  if (typeof key !== "object" || key === null || !("kty" in key)) return false;
-  return typeof key.kty === "string" && KEY_TYPES.includes(key.kty) && !("d" in key) && !("k" in key);
 }

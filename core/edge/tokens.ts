@@ -4,25 +4,22 @@
 // jwks.ts). Invariant: no token, or part of one, is ever in a log line or a message.
 
 import { hash } from "node:crypto";
-import { compactVerify, decodeProtectedHeader } from "jose";
-import { readJsonObject } from "../domain/json-text.ts";
 import type { Principal } from "../domain/principal.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { ConfigError } from "../runtime/config.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
+import { peekToken, signedClaims, TOKEN_LENGTH_MAX } from "../runtime/jwt.ts";
+import { expired } from "../runtime/jwt-claims.ts";
 import type { Component } from "../runtime/lifecycle.ts";
 import type { Log } from "../runtime/log.ts";
 import { Counter, Gauge, type Registry, readGauge } from "../runtime/metrics.ts";
 import { SECRET_BYTES_MIN } from "../runtime/secret.ts";
 import type { Config } from "../runtime/settings.ts";
 import { TokenBuckets } from "../runtime/token-bucket.ts";
-import { type ClaimRules, expired, principalOf } from "./claims.ts";
+import { type ClaimRules, principalOf } from "./claims.ts";
 import { OWN_ISSUER, parseIssuers } from "./issuers.ts";
 import { JWKS_WAITERS_MAX, JwksSource } from "./jwks.ts";
 import { type KeySource, SecretFileSource, SecretSource } from "./key-source.ts";
-
-/** Characters of a token: more than any HTTP server takes in one header. Checked before anything is decoded. */
-export const TOKEN_LENGTH_MAX = 16 * 1024;
 
 /** Proven tokens remembered: one a connection of a full gateway; 10 MB at most. The one used longest ago goes first. */
 export const PROVEN_TOKENS_MAX = 16_384;
@@ -125,7 +122,7 @@ export class Tokens implements Component {
   }
 
   async #verify(token: string): Promise<Principal> {
-    const { header, issuerName } = peek(token);
+    const { header, issuerName } = peekToken(token);
     const issuer = this.#issuers.get(issuerName ?? OWN_ISSUER);
     if (issuer === undefined) {
       throw new EarshotError(
@@ -205,50 +202,5 @@ function secretFileSource(where: string, path: string, clock: Clock, log: Log): 
     return new SecretFileSource(path, clock, log);
   } catch (error) {
     throw new ConfigError(`${where} cannot be used: ${messageOf(error)}`);
-  }
-}
-
-interface Peeked {
-  readonly header: { readonly alg?: string; readonly kid?: string };
-  readonly issuerName: string | undefined;
-}
-
-/** What a token says of itself, unproven: only good for choosing the key it must then be proven with. */
-function peek(token: string): Peeked {
-  const parts = token.split(".");
-  if (parts.length !== 3) throw notAToken();
-  const read = readJsonObject(Buffer.from(parts[1] ?? "", "base64url"), (fields) => {
-    fields.ignoreOthers();
-    return fields.optionalString("iss");
-  });
-  if (!read.ok) throw notAToken();
-  try {
-    const { alg, kid, crit } = decodeProtectedHeader(token);
-    // Extensions that must be understood (RFC 7515, section 4.1.11); we know none.
-    if (crit !== undefined) throw notAToken();
-    return {
-      header: { ...(typeof alg === "string" ? { alg } : {}), ...(typeof kid === "string" ? { kid } : {}) },
-      issuerName: read.value,
-    };
-  } catch {
-    throw notAToken();
-  }
-}
-
-function notAToken(): EarshotError {
-  return new EarshotError("unauthenticated", "the token is not a signed JWT");
-}
-
-/** The claims of a token (JSON bytes), once its signature is proven. */
-async function signedClaims(
-  token: string,
-  key: Awaited<ReturnType<KeySource["keyFor"]>>,
-  algorithms: readonly string[],
-): Promise<Uint8Array> {
-  try {
-    return (await compactVerify(token, key, { algorithms: [...algorithms] })).payload;
-  } catch {
-    // jose's reasons (a bad signature, a broken header) help nobody but whoever guesses.
-    throw new EarshotError("unauthenticated", "the token's signature does not fit its issuer's key");
   }
 }
