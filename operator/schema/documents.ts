@@ -13,6 +13,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  type ScalarTag,
   type Tags,
 } from "yaml";
 import { messageOf } from "#core/runtime/errors.ts";
@@ -92,9 +93,17 @@ export function readDocument(piece: Piece): ReadDocument {
   }
 }
 
+/** Octal numbers of YAML 1.2, which go-yaml reads beside those of 1.1 (`017`). */
+const OCTAL: ScalarTag = {
+  tag: "tag:yaml.org,2002:int",
+  default: true,
+  test: /^[-+]?0o[0-7]+$/,
+  resolve: (text) => (text.startsWith("-") ? -1 : 1) * Number.parseInt(text.replace(/^[-+]?0o/, ""), 8),
+};
+
 /** What go-yaml resolves for kubectl: no dates, sets, binary or base-60 numbers; they stay text. */
 function kubectlTags(tags: Tags): Tags {
-  return tags.filter((tag) => {
+  const kept = tags.filter((tag) => {
     if (typeof tag === "string")
       return !["timestamp", "binary", "omap", "pairs", "set", "intTime", "floatTime"].includes(tag);
     const dropped = ["timestamp", "binary", "omap", "pairs", "set"].some(
@@ -102,6 +111,7 @@ function kubectlTags(tags: Tags): Tags {
     );
     return !dropped && tag.format !== "TIME";
   });
+  return [OCTAL, ...kept];
 }
 
 /** The yaml library appends a picture of the place. */
