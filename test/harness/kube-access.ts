@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Agent, request } from "undici";
+import { Agent, type Dispatcher, request } from "undici";
 import { parse } from "yaml";
 
 /** What another process needs to speak with it. */
@@ -16,6 +16,14 @@ export interface KubeAddress {
   readonly kubectl: string;
   /** Path of the audit log; undefined where nobody said where it is. */
   readonly auditLog: string | undefined;
+}
+
+export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+export interface OpenOptions {
+  readonly body?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
 }
 
 export interface KubectlResult {
@@ -117,25 +125,33 @@ export class KubeAccess {
 
   /** One HTTP call as the kubeconfig's user, or as `headers` say (`Impersonate-User`). A text is sent as it is. */
   async call(
-    method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
+    method: HttpMethod,
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<KubeResponse> {
-    const response = await request(`${this.url}${path}`, {
+    const sent = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+    const response = await this.open(method, path, { body: sent, headers });
+    const text = await response.body.text();
+    const isJson = String(response.headers["content-type"]).includes("json");
+    const warnings = [response.headers["warning"] ?? []].flat().flatMap((header) => readWarnings(header));
+    return { status: response.statusCode, body: isJson ? JSON.parse(text) : text, warnings };
+  }
+
+  /** The head of an answer; its body, which may be a watch's, is the caller's to read. */
+  open(method: HttpMethod, path: string, { body, headers, signal }: OpenOptions): Promise<Dispatcher.ResponseData> {
+    return request(`${this.url}${path}`, {
       method,
       dispatcher: this.#agent,
-      body: body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body),
+      body: body ?? null,
       headers: {
         ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
         "content-type": "application/json",
         ...headers,
       },
+      signal: signal ?? null,
+      bodyTimeout: 0,
     });
-    const text = await response.body.text();
-    const isJson = String(response.headers["content-type"]).includes("json");
-    const warnings = [response.headers["warning"] ?? []].flat().flatMap((header) => readWarnings(header));
-    return { status: response.statusCode, body: isJson ? JSON.parse(text) : text, warnings };
   }
 
   /** A token that proves a ServiceAccount (TokenRequest), as kubelet projects them into pods. */
