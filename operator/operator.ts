@@ -59,6 +59,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     catalog,
     processes,
     members: () => membership.members,
+    serviceAccountKeys: () => undefined,
     incarnation: self.incarnation,
     httpTopicsNamespace: namespace,
     ...common,

@@ -15,6 +15,7 @@ import type {
   MutateTopicRequest,
   MutateTopicResponse,
   Push,
+  ServiceAccountKeys,
   ShardMap as ProtoShardMap,
   Welcome,
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
@@ -46,6 +47,7 @@ export class SyncClient implements Fleet, Component {
   readonly #topicListeners = new Set<(change: TopicChange) => void>();
   readonly #mapListeners = new Set<(map: ShardMap, before: ShardMap) => void>();
   readonly #memberListeners = new Set<(members: readonly FleetMember[]) => void>();
+  readonly #keysListeners = new Set<(keys: ServiceAccountKeys) => void>();
   readonly #releasedListeners = new Set<() => void>();
   readonly #topicsSyncedListeners = new Set<() => void>();
   readonly #nacks: Counter;
@@ -54,6 +56,7 @@ export class SyncClient implements Fleet, Component {
   #map: ShardMap = EMPTY_SHARD_MAP;
   #members: readonly FleetMember[] = [];
   #httpTopicsNamespace = "";
+  #serviceAccountKeys: ServiceAccountKeys | undefined;
   #ready = false;
   #ackedEpoch = 0;
   #topicsRevision = 0n;
@@ -131,6 +134,11 @@ export class SyncClient implements Fleet, Component {
     return this.#httpTopicsNamespace;
   }
 
+  /** Whose ServiceAccount tokens count, as the operator told it; undefined: none has told yet. */
+  get serviceAccountKeys(): ServiceAccountKeys | undefined {
+    return this.#serviceAccountKeys;
+  }
+
   topic(key: string): Topic | undefined {
     return this.#table.topics.get(key);
   }
@@ -145,6 +153,10 @@ export class SyncClient implements Fleet, Component {
 
   onMembers(listener: (members: readonly FleetMember[]) => void): Unlisten {
     return listen(this.#memberListeners, listener);
+  }
+
+  onServiceAccountKeys(listener: (keys: ServiceAccountKeys) => void): Unlisten {
+    return listen(this.#keysListeners, listener);
   }
 
   /** Called once, when the first complete list of Topics has been applied. */
@@ -220,6 +232,8 @@ export class SyncClient implements Fleet, Component {
   }
 
   async #push(push: Push, isSource: () => boolean): Promise<string | undefined> {
+    // First, for whoever comes next shows a token.
+    if (push.serviceAccountKeys !== undefined && isSource()) this.#setKeys(push.serviceAccountKeys);
     const reason = await this.#applyTopics(push, isSource);
     if (reason === undefined && push.members !== undefined && isSource()) {
       this.#setMembers(membersFromProto(push.members));
@@ -270,6 +284,11 @@ export class SyncClient implements Fleet, Component {
   #setMembers(members: readonly FleetMember[]): void {
     this.#members = members;
     for (const listener of this.#memberListeners) listener(members);
+  }
+
+  #setKeys(keys: ServiceAccountKeys): void {
+    this.#serviceAccountKeys = keys;
+    for (const listener of this.#keysListeners) listener(keys);
   }
 
   #setReleased(): void {

@@ -17,11 +17,13 @@ import {
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { Fleet } from "./fleet.ts";
 import { shardMapToProto } from "./shard-map-codec.ts";
+import type { SyncClient } from "./sync-client.ts";
 import { membersToProto, SYNC_PROTOCOL_VERSION } from "./sync-frames.ts";
 import { SyncSession, type SyncState } from "./sync-session.ts";
 
 export interface SyncRelayOptions {
-  readonly fleet: Fleet & { readonly httpTopicsNamespace: string; readonly topicsRevision: bigint };
+  readonly fleet: Fleet &
+    Pick<SyncClient, "httpTopicsNamespace" | "topicsRevision" | "serviceAccountKeys" | "onServiceAccountKeys">;
   /** Of this router. */
   readonly incarnation: string;
 }
@@ -56,6 +58,7 @@ export class SyncRelay implements Component {
       topicsRevision: () => fleet.topicsRevision,
       map: () => shardMapToProto(fleet.map),
       members: () => create(MembersSchema, { processes: membersToProto(fleet.members) }),
+      serviceAccountKeys: () => fleet.serviceAccountKeys,
     };
     this.handlers = {
       sync: (call) => this.#serve(call),
@@ -68,6 +71,7 @@ export class SyncRelay implements Component {
       fleet.onTopic(({ key }) => this.#each((session) => session.topicChanged(key))),
       fleet.onMap(() => this.#each((session) => session.mapChanged())),
       fleet.onMembers(() => this.#each((session) => session.membersChanged())),
+      fleet.onServiceAccountKeys(() => this.#each((session) => session.serviceAccountKeysChanged())),
     ];
     this.#unlisten = () => unlisteners.forEach((unlisten) => unlisten());
   }

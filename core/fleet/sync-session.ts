@@ -9,6 +9,7 @@ import {
   type Members,
   type Push,
   PushSchema,
+  type ServiceAccountKeys,
   type ShardMap as ProtoShardMap,
 } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { topicToRecord } from "./topic-codec.ts";
@@ -29,6 +30,8 @@ export interface SyncState {
   map(): ProtoShardMap | undefined;
   /** Undefined while it is not known who is there. */
   members(): Members | undefined;
+  /** Undefined while it is not known whose tokens count. */
+  serviceAccountKeys(): ServiceAccountKeys | undefined;
 }
 
 interface InFlight {
@@ -47,6 +50,7 @@ export class SyncSession {
   #topicsDue = new Set<string>();
   #mapDue = true;
   #membersDue = true;
+  #keysDue = true;
   #releaseDue = false;
   #inFlight: InFlight | undefined;
   #appliedVersion = -1;
@@ -80,6 +84,11 @@ export class SyncSession {
     this.pump();
   }
 
+  serviceAccountKeysChanged(): void {
+    this.#keysDue = true;
+    this.pump();
+  }
+
   release(): void {
     this.#releaseDue = true;
     this.pump();
@@ -106,8 +115,10 @@ export class SyncSession {
   #compose(): Push | undefined {
     const map = this.#mapDue ? this.#state.map() : undefined;
     const members = this.#membersDue ? this.#state.members() : undefined;
+    const keys = this.#keysDue ? this.#state.serviceAccountKeys() : undefined;
     const topicsDue = this.#list !== undefined || this.#topicsDue.size > 0;
-    if (map === undefined && members === undefined && !topicsDue && !this.#releaseDue) return undefined;
+    const isDue = map !== undefined || members !== undefined || keys !== undefined || topicsDue || this.#releaseDue;
+    if (!isDue) return undefined;
     this.#pushId += 1n;
     const push = create(PushSchema, { pushId: this.#pushId, released: this.#releaseDue });
     this.#releaseDue = false;
@@ -119,6 +130,10 @@ export class SyncSession {
     if (members !== undefined) {
       push.members = members;
       this.#membersDue = false;
+    }
+    if (keys !== undefined) {
+      push.serviceAccountKeys = keys;
+      this.#keysDue = false;
     }
     const isComplete = this.wantsTopics && this.#list === undefined && this.#topicsDue.size === 0;
     if (topicsDue && isComplete) push.topicsRevision = this.#state.topicsRevision();

@@ -17,6 +17,7 @@ import {
   type Members,
   type Push,
   Role,
+  type ServiceAccountKeys,
   type ShardMap as ProtoShardMap,
   type SyncRequest,
   type SyncResponse,
@@ -32,6 +33,8 @@ export interface SyncServerOptions {
   readonly catalog: Catalog;
   readonly processes: Processes;
   readonly members: () => Members | undefined;
+  /** Undefined while they are not known. */
+  readonly serviceAccountKeys: () => ServiceAccountKeys | undefined;
   readonly incarnation: string;
   readonly httpTopicsNamespace: string;
   readonly clock: Clock;
@@ -72,7 +75,7 @@ export class SyncServer implements Component {
   #protoMap: ProtoShardMap | undefined;
 
   constructor(options: SyncServerOptions) {
-    const { catalog, members, clock } = options;
+    const { catalog, members, serviceAccountKeys, clock } = options;
     this.#options = options;
     this.#state = {
       topicKeys: () => catalog.entries.keys(),
@@ -81,6 +84,7 @@ export class SyncServer implements Component {
       topicsRevision: () => catalog.revision,
       map: () => this.#protoMap,
       members,
+      serviceAccountKeys,
     };
     this.#unlisten = catalog.onChange((key, isNews) => {
       if (!isNews) return;
@@ -126,6 +130,10 @@ export class SyncServer implements Component {
 
   membersChanged(): void {
     for (const { greeted } of this.#streams) greeted?.session.membersChanged();
+  }
+
+  serviceAccountKeysChanged(): void {
+    for (const { greeted } of this.#streams) greeted?.session.serviceAccountKeysChanged();
   }
 
   release(incarnation: string): void {
