@@ -1,10 +1,11 @@
 // Owns: `npm run chart`: what in charts/earshot is made from elsewhere: the CRDs of crds/ as templates, values.schema.json,
-// docs/chart.md. test/contract/chart.test.ts checks that they are fresh.
+// docs/chart.md; and its renders in test/golden, where helm is there. Tests check that they are fresh.
 
 import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chartPage } from "./chart-page.ts";
+import { golden, goldenPath, HAS_HELM, SHAPES } from "./chart-renders.ts";
 import { type Schema, valuesSchema } from "./chart-schema.ts";
 import { type ChartValue, readChartValues } from "./chart-values.ts";
 
@@ -57,4 +58,7 @@ function described(schema: Schema, descriptions: ReadonlyMap<string, string>, pa
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   for (const [path, text] of Object.entries(chartFiles())) writeFileSync(join(ROOT, path), text);
+  if (HAS_HELM) for (const shape of SHAPES) writeFileSync(join(ROOT, goldenPath(shape)), golden(shape));
+  else
+    process.stdout.write("test/golden/chart stays as it is: there is no helm on the PATH or in KUBEBUILDER_ASSETS\n");
 }

@@ -115,6 +115,10 @@ lifecycle:
 - {name: EARSHOT_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: EARSHOT_INTERNAL_HOST, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
 - {name: EARSHOT_DRAIN, value: {{ int .values.drainSeconds }}s}
+{{- if ne .component "operator" }}
+# Operators are called by the others, and call none.
+- {name: EARSHOT_PEER_TOKEN_FILE, value: /var/run/secrets/earshot/token}
+{{- end }}
 {{- if and (ne .component "operator") .root.Values.auth.secret.existingSecret }}
 - name: EARSHOT_SECRET
   valueFrom:

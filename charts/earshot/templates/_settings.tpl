@@ -12,7 +12,6 @@
   "internalPort" 7001
   "probesPort" 7002
   "peers" (printf "dns:operator=%s-operator.%s:7001,router=%s-router.%s:7001" $name $domain $name $domain)
-  "peerTokenFile" "/var/run/secrets/earshot/token"
   "peerAudience" (include "earshot.peerDomain" .)
   "audience" .Values.auth.audience
   "anonymous" .Values.auth.anonymous
