@@ -18,6 +18,7 @@ import { Progress } from "./control-plane/progress.ts";
 import { SyncServer } from "./control-plane/sync-server.ts";
 import { type OperatorMetrics, registerOperatorState } from "./metrics.ts";
 import type { Platform } from "./platform/platform.ts";
+import type { Ceilings } from "./reconcile/ceilings.ts";
 import { Terms } from "./term.ts";
 
 export interface OperatorOptions {
@@ -43,6 +44,15 @@ export interface Operator extends Component {
 /** Milliseconds between looks at who lives, when no stream tells. */
 const MEMBERS_MS = 500;
 
+function ceilingsOf(config: Config): Ceilings {
+  return {
+    maxMessageBytes: config.topicMaxMessageBytes,
+    maxPublishesPerSecond: config.topicMaxPublishesPerSecond,
+    maxSubscribers: config.topicMaxSubscribers,
+    maxChannels: config.topicMaxChannels,
+  };
+}
+
 /** Starts one; resolves when its first list of Topics is complete and it serves. Throws ConfigError. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
   const { config, self, clock, log, registry, metrics, tell } = options;
@@ -51,7 +61,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
   const platform = await options.openPlatform(processes);
   const { topics, shardMaps, endpoints, leadership } = platform;
   await topics.start();
-  const catalog = new Catalog(topics, { maxMessageBytes: config.topicMaxMessageBytes });
+  const catalog = new Catalog(topics, ceilingsOf(config));
   await catalog.load();
   const membership = new MembershipList({ processes, endpoints, clock, self });
   const namespace = config.httpTopicsNamespace;

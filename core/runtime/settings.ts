@@ -13,12 +13,12 @@ import {
   PING_INTERVAL_MS,
   SUBSCRIPTIONS_PER_CONNECTION_MAX,
 } from "../domain/limits.ts";
-import { namespaceProblem } from "../domain/topic-id.ts";
+import { namespaceProblem, parseTopicId } from "../domain/topic-id.ts";
 import { LOG_LEVELS } from "./log.ts";
 import { redisUrlProblem } from "./redis-url.ts";
 
 /** Which processes read a setting. `standalone` is the supervisor behind `npm start`. */
-export type SettingReader = "standalone" | "operator" | "router" | "gateway" | "presence";
+export type SettingReader = "standalone" | "operator" | "router" | "gateway" | "presence" | "canary";
 
 /** What would be right, where a text or an item of a list is not; undefined where it is. */
 export type Check = (text: string) => string | undefined;
@@ -93,6 +93,14 @@ function releaseProblem(text: string): string | undefined {
 
 function namespaceItem(text: string): string | undefined {
   return namespaceProblem(text) && "namespaces (a-z 0-9 -, at most 63 characters)";
+}
+
+function topicIdOrNone(text: string): string | undefined {
+  return text === "" || parseTopicId(text).ok ? undefined : "a topic id, like earshot.canary";
+}
+
+function hostAndPort(text: string): string | undefined {
+  return text === "" || /^[^\s,]+:\d{1,5}$/.test(text) ? undefined : "host:port, like earshot-publish:8081";
 }
 
 const ALL: readonly SettingReader[] = ["standalone", "operator", "router", "gateway", "presence"];
@@ -223,6 +231,33 @@ export const SETTINGS = {
     readers: ["standalone", "operator"],
     meaning: "Ceiling of the installation on any Topic's delivery.maxMessageBytes; a Topic above it is Clamped.",
   },
+  topicMaxPublishesPerSecond: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    unit: "messages a second",
+    readers: ["standalone", "operator"],
+    meaning: "Ceiling of the installation on any Topic's limits.maxPublishesPerSecond; 0: none.",
+  },
+  topicMaxSubscribers: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 100_000_000,
+    unit: "subscriptions",
+    readers: ["standalone", "operator"],
+    meaning: "Ceiling of the installation on any Topic's limits.maxSubscribers; 0: none.",
+  },
+  topicMaxChannels: {
+    kind: "integer",
+    default: 0,
+    min: 0,
+    max: 100_000_000,
+    unit: "channels",
+    readers: ["standalone", "operator"],
+    meaning: "Ceiling of the installation on any Topic's limits.maxChannels; 0: none.",
+  },
   routers: {
     kind: "integer",
     default: 2,
@@ -245,7 +280,7 @@ export const SETTINGS = {
     kind: "choice",
     default: "info",
     choices: LOG_LEVELS,
-    readers: ALL,
+    readers: [...ALL, "canary"],
     meaning: "Least severe log line that is written.",
   },
   drain: {
@@ -253,7 +288,7 @@ export const SETTINGS = {
     default: 5 * SECOND,
     min: 0,
     max: HOUR,
-    readers: ALL,
+    readers: [...ALL, "canary"],
     meaning: "How long a process that was told to stop may take to hand over before it ends.",
   },
   connectionMaxAge: {
@@ -442,7 +477,7 @@ export const SETTINGS = {
   name: {
     kind: "text",
     default: "",
-    readers: ["operator", "router", "gateway", "presence"],
+    readers: ["operator", "router", "gateway", "presence", "canary"],
     meaning: "Name of the place a process runs in: its pod or slot. Set by whoever starts it.",
   },
   node: {
@@ -497,7 +532,7 @@ export const SETTINGS = {
   internalHost: {
     kind: "host",
     default: "127.0.0.1",
-    readers: ["operator", "router", "gateway", "presence"],
+    readers: ["operator", "router", "gateway", "presence", "canary"],
     meaning: "Address that the ports between processes bind.",
   },
   internalPort: {
@@ -515,7 +550,7 @@ export const SETTINGS = {
     min: 0,
     max: 65535,
     unit: "port",
-    readers: ["operator", "router", "gateway"],
+    readers: ["operator", "router", "gateway", "canary"],
     meaning: "Port of /healthz, /readyz and /metrics; 0 takes any free one.",
   },
   store: {
@@ -568,6 +603,42 @@ export const SETTINGS = {
     readers: ["operator", "gateway"],
     meaning:
       "None: this installation keeps no lists of members (no Redis), and says so in the status of Topics that ask for them.",
+  },
+  canaryTopic: {
+    kind: "text",
+    default: "",
+    check: topicIdOrNone,
+    readers: ["canary"],
+    meaning: "Topic id that the canary speaks and listens on; it must be allowed to do both.",
+  },
+  canaryPublish: {
+    kind: "text",
+    default: "",
+    check: hostAndPort,
+    readers: ["canary"],
+    meaning: "Where the canary publishes: host:port of PublisherService, at the routers.",
+  },
+  canarySubscribe: {
+    kind: "text",
+    default: "",
+    check: hostAndPort,
+    readers: ["canary"],
+    meaning: "Where the canary listens: host:port of SubscriberService, at the gateways.",
+  },
+  canaryTokenFile: {
+    kind: "text",
+    default: "",
+    readers: ["canary"],
+    meaning:
+      "Path of the canary's token (a projected ServiceAccount token, read again when it changes); empty: it shows none.",
+  },
+  canaryInterval: {
+    kind: "duration",
+    default: SECOND,
+    min: 100,
+    max: MINUTE,
+    readers: ["canary"],
+    meaning: "Time between two messages of the canary.",
   },
 } as const satisfies Record<string, Setting>;
 

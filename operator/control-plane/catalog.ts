@@ -4,12 +4,9 @@
 import type { Topic } from "#core/domain/topic.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
 import { Slices } from "#core/runtime/slices.ts";
+import { type Ceilings, lower } from "../reconcile/ceilings.ts";
 import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
 import type { TopicChange } from "./progress.ts";
-
-export interface Ceilings {
-  readonly maxMessageBytes: number;
-}
 
 export interface CatalogEntry {
   readonly topic: Topic;
@@ -77,22 +74,19 @@ export class Catalog {
   }
 
   #makeEntry(stored: StoredTopic, version: number): CatalogEntry {
-    const { key, namespace, name, createdAtMs, httpManaged, policy } = stored;
-    const ceiling = this.#ceilings.maxMessageBytes;
-    const isClamped = policy.maxMessageBytes > ceiling;
+    const { key, namespace, name, createdAtMs, httpManaged } = stored;
+    const { policy, clamped } = lower(stored.policy, this.#ceilings);
     return {
       stored,
       change: { version, revision: stored.revision },
-      clamped: isClamped
-        ? `spec.delivery.maxMessageBytes is ${policy.maxMessageBytes}, and this installation carries ${ceiling} at most`
-        : undefined,
+      clamped,
       topic: {
         key,
         namespace,
         name,
         createdAtMs,
         httpManaged,
-        policy: isClamped ? { ...policy, maxMessageBytes: ceiling } : policy,
+        policy,
       },
     };
   }
