@@ -91,7 +91,7 @@ const AUTOSCALING = object({
   enabled: BOOLEAN,
   minReplicas: { type: "integer", minimum: 1, maximum: 10_000 },
   maxReplicas: { type: "integer", minimum: 1, maximum: 10_000 },
-  targetCPUUtilizationPercentage: { type: "integer", minimum: 0, maximum: 1_000 },
+  targetCPU: { type: "string", pattern: "^(\\d+m|\\d+(\\.\\d+)?)?$" },
   metrics: FOREIGN_LIST,
   scaleDownStabilizationSeconds: seconds(3_600),
 });

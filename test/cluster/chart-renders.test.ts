@@ -73,8 +73,8 @@ describe.skipIf(!HAS_HELM)("helm", () => {
   test("says that an autoscaler needs a range and something to decide by", () => {
     const range = template("router.autoscaling.enabled=true", "router.autoscaling.maxReplicas=1");
     expect(range.stderr).toContain("router.autoscaling.minReplicas is 2: it must not be more than maxReplicas");
-    const nothing = template("router.autoscaling.enabled=true", "router.autoscaling.targetCPUUtilizationPercentage=0");
-    expect(nothing.stderr).toContain("router.autoscaling needs targetCPUUtilizationPercentage or metrics");
+    const nothing = template("router.autoscaling.enabled=true", "router.autoscaling.targetCPU=");
+    expect(nothing.stderr).toContain("router.autoscaling needs targetCPU or metrics");
   });
 
   test("takes the chart as a part of another one, whose global values it is given", () => {
@@ -154,6 +154,8 @@ const OTHERS: Values = {
   "gateway.ingress.hosts": ["other.example"],
   "gateway.httpRoute.hostnames": ["other.example"],
   "gateway.maxSurge": 1,
+  "gateway.autoscaling.targetCPU": "500m",
+  "router.autoscaling.targetCPU": "500m",
   "redis.url": "redis://other.example",
   "redis.mode": "Cluster",
   "redis.inChart.image.pullPolicy": "Never",

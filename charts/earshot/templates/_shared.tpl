@@ -24,8 +24,8 @@ spec:
 {{- if gt (int .minReplicas) (int .maxReplicas) }}
 {{- fail (printf "%s.autoscaling.minReplicas is %d: it must not be more than maxReplicas, which is %d" $.component (int .minReplicas) (int .maxReplicas)) }}
 {{- end }}
-{{- if not (or .targetCPUUtilizationPercentage .metrics) }}
-{{- fail (printf "%s.autoscaling needs targetCPUUtilizationPercentage or metrics to decide by" $.component) }}
+{{- if not (or .targetCPU .metrics) }}
+{{- fail (printf "%s.autoscaling needs targetCPU or metrics to decide by" $.component) }}
 {{- end }}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -39,11 +39,11 @@ spec:
   minReplicas: {{ int .minReplicas }}
   maxReplicas: {{ int .maxReplicas }}
   metrics:
-  {{- if .targetCPUUtilizationPercentage }}
+  {{- if .targetCPU }}
   - type: Resource
     resource:
       name: cpu
-      target: {type: Utilization, averageUtilization: {{ int .targetCPUUtilizationPercentage }}}
+      target: {type: AverageValue, averageValue: {{ .targetCPU }}}
   {{- end }}
   {{- with .metrics }}
   {{- toYaml . | nindent 2 }}
