@@ -29,7 +29,8 @@ async function report({ metadata: { name } }: StoredTopic, generation: number, k
     rejected: undefined,
     clamped: undefined,
     programmed: { kind: "done" },
-    hot: false, remark: undefined,
+    hot: false,
+    remark: undefined,
     ...known,
   };
   const status = decideStatus(facts, undefined, 0);
@@ -53,7 +54,7 @@ test.for<[name: string, known: Known, kstatus: string, isReady: boolean]>([
   ["clamped and everywhere", { clamped: "maxMessageBytes is 1024 here" }, "Current", true],
   ["not everywhere yet", { programmed: { kind: "waiting" } }, "InProgress", false],
   ["not everywhere in time", { programmed: { kind: "gaveUp", missing: 1, connected: 4 } }, "Current", true],
-  ["hot", { hot: true }, remark: undefined, "Current", true],
+  ["hot", { hot: true }, "Current", true],
   ["refused", { rejected: "spec.owner is wrong" }, "Failed", false],
   ["refused, and not everywhere", { rejected: "it is wrong", programmed: { kind: "waiting" } }, "Failed", false],
 ])("a Topic that is %s", async ([what, known, kstatus, isReady]) => {
@@ -86,7 +87,15 @@ test("columns say who may do what, and how it stands", async () => {
   const make = async (name: string, spec: unknown, known?: Known): Promise<void> => {
     await makeTopic(api, list, name, spec);
     if (known === undefined) return;
-    const facts = { topicId: name, generation: 1, rejected: undefined, clamped: undefined, hot: false, remark: undefined, ...known };
+    const facts = {
+      topicId: name,
+      generation: 1,
+      rejected: undefined,
+      clamped: undefined,
+      hot: false,
+      remark: undefined,
+      ...known,
+    };
     const status = decideStatus({ programmed: { kind: "done" }, ...facts }, undefined, 0);
     stored(await patchTopic(api, [list, name], { status }, "/status"));
   };
