@@ -48,7 +48,7 @@ export class WorkQueue implements Component {
   #turn: NodeJS.Immediate | undefined;
   #pause: Timer | undefined;
   #away = false;
-  #closed = false;
+  #closing: Promise<void> | undefined;
   #idle: (() => void)[] = [];
 
   constructor(options: WorkQueueOptions) {
@@ -66,7 +66,7 @@ export class WorkQueue implements Component {
   }
 
   add(key: string): void {
-    if (this.#closed) return;
+    if (this.#isClosing) return;
     this.#forgetTimer(key);
     if (this.#waiting.has(key)) return;
     if (this.#inHand.has(key)) {
@@ -81,7 +81,7 @@ export class WorkQueue implements Component {
 
   /** Adds it when the time is over; what comes earlier counts, also an `add` meanwhile. */
   addAfter(key: string, delayMs: number): void {
-    if (this.#closed || this.#waiting.has(key)) return;
+    if (this.#isClosing || this.#waiting.has(key)) return;
     const { clock } = this.#options;
     const dueMs = clock.monotonic() + delayMs;
     const known = this.#later.get(key);
@@ -95,8 +95,12 @@ export class WorkQueue implements Component {
   }
 
   /** Takes no more; resolves when what is in hand is done, or after a second. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     clearImmediate(this.#turn);
     this.#pause?.cancel();
     for (const { timer } of this.#later.values()) timer.cancel();
@@ -113,6 +117,10 @@ export class WorkQueue implements Component {
     });
   }
 
+  get #isClosing(): boolean {
+    return this.#closing !== undefined;
+  }
+
   get #random(): { readonly random?: () => number } {
     return this.#options.random === undefined ? {} : { random: this.#options.random };
   }
@@ -124,7 +132,7 @@ export class WorkQueue implements Component {
 
   /** Gives waiting keys to free workers, in the next turn: whoever adds is never held up, nor is everybody else. */
   #pump(): void {
-    if (this.#closed) return;
+    if (this.#isClosing) return;
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined;
       this.#hire();
@@ -176,7 +184,7 @@ export class WorkQueue implements Component {
 
   #failed(key: string, error: unknown): void {
     const { log, name } = this.#options;
-    if (this.#closed) return;
+    if (this.#isClosing) return;
     const backoff = this.#backoffs.get(key) ?? new Backoff({ ...KEY_BACKOFF, ...this.#random });
     this.#backoffs.set(key, backoff);
     const askedMs = error instanceof KubeError ? (error.retryAfterMs ?? 0) : 0;
