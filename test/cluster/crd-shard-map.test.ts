@@ -108,7 +108,7 @@ test("1,024 routers with the longest names are one object, which can be replaced
     node: "n".repeat(63),
     zone: "z".repeat(16),
   }));
-  const large = { ...mapOf("large", 5, 1023, 1022), routers };
+  const large: Map = { ...mapOf("large", 5, 1023, 1022), routers };
   const version = await make(large);
   versionOf(await replace({ ...large, epoch: 6, primaries: large["standbys"] }, version));
 });

@@ -21,20 +21,23 @@ interface Known {
   readonly hot?: boolean;
 }
 
+const NOTHING_KNOWN: Omit<TopicFacts, "topicId" | "generation"> = {
+  rejected: undefined,
+  clamped: undefined,
+  programmed: { kind: "done" },
+  hot: false,
+  remark: undefined,
+};
+
 /** Writes the status that the operator decides for `generation` from what is known. */
-async function report({ metadata: { name } }: StoredTopic, generation: number, known: Known): Promise<StoredTopic> {
-  const facts: TopicFacts = {
-    topicId: `${namespace}.${name}`,
-    generation,
-    rejected: undefined,
-    clamped: undefined,
-    programmed: { kind: "done" },
-    hot: false,
-    remark: undefined,
-    ...known,
-  };
+async function report(
+  [space, name]: readonly [namespace: string, name: string],
+  generation: number,
+  known: Known,
+): Promise<StoredTopic> {
+  const facts: TopicFacts = { ...NOTHING_KNOWN, topicId: `${space}.${name}`, generation, ...known };
   const status = decideStatus(facts, undefined, 0);
-  return stored(await patchTopic(api, [namespace, name], { status }, "/status"));
+  return stored(await patchTopic(api, [space, name], { status }, "/status"));
 }
 
 /** Whether `kubectl wait` is satisfied at once. */
