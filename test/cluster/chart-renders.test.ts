@@ -183,6 +183,8 @@ function renderAll(more: Values): string {
 describe.skipIf(!HAS_HELM)("a real API server", () => {
   const api = apiServer();
   let namespace = "";
+  /** What outlives its namespace. */
+  const clusterWide = new Set<string>();
 
   beforeAll(async () => {
     namespace = await makeNamespace(api, "chart");
@@ -194,8 +196,7 @@ describe.skipIf(!HAS_HELM)("a real API server", () => {
   });
 
   afterAll(async () => {
-    const ours = ["-l", `app.kubernetes.io/part-of=earshot`, "--ignore-not-found"];
-    await api.tryKubectl(["delete", "clusterroles,clusterrolebindings", ...ours]);
+    await api.tryKubectl(["delete", "--ignore-not-found", ...clusterWide]);
   });
 
   test.each(SHAPES)("takes %s, and each of its pods under the restricted standard", async (shape) => {
@@ -204,6 +205,8 @@ describe.skipIf(!HAS_HELM)("a real API server", () => {
       ({ kind }) => served.has(kind) && kind !== "CustomResourceDefinition" && kind !== "Pod",
     );
     expect(objects.length).toBeGreaterThan(10);
+    for (const { kind, metadata } of objects)
+      if (kind.startsWith("Cluster")) clusterWide.add(`${kind}/${metadata.name}`);
     await api.kubectl(["apply", "--server-side", "--force-conflicts", "-f", "-"], JSON.stringify(listOf(objects)));
     const pods = objects.flatMap(({ kind, metadata, spec }) =>
       kind === "Deployment" && spec?.template !== undefined
