@@ -12,7 +12,7 @@ const STARTS_SOMETHING = new Set(["main.ts", "token.ts"]);
 
 enableCompileCache(COMPILE_CACHE_FOLDER);
 try {
-  for (const file of globSync("{core,operator,router,gateway,standalone}/**/*.ts", { cwd: ROOT })) {
+  for (const file of globSync("{core,operator,router,gateway,canary,standalone}/**/*.ts", { cwd: ROOT })) {
     if (!STARTS_SOMETHING.has(file.split(/[\\/]/).at(-1) ?? "")) await import(join(ROOT, file));
   }
   flushCompileCache();

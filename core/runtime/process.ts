@@ -11,7 +11,7 @@ import { createRegistry, type Registry } from "./metrics.ts";
 import { onParentGone, tellParent } from "./parent.ts";
 import { measureProcess } from "./process-metrics.ts";
 
-export type ProcessRole = "operator" | "router" | "gateway" | "presence";
+export type ProcessRole = "operator" | "router" | "gateway" | "presence" | "canary";
 
 /** Who a process is: of this start, and of the place it runs in. */
 export interface ProcessSelf {

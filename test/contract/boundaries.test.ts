@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PAGE = readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8");
-const FILES = globSync("{core,operator,router,gateway,standalone}/**/*.ts", { cwd: ROOT });
+const FILES = globSync("{core,operator,router,gateway,canary,standalone}/**/*.ts", { cwd: ROOT });
 const IMPORT =
   /(?:^|\n)\s*(?:import|export)\s[^;]*?from\s+"([^"]+)"|import\(\s*"([^"]+)"\s*\)|(?:^|\n)import\s+"([^"]+)"/g;
 

@@ -39,7 +39,7 @@ function callsOf(path: string): LogCall[] {
   });
 }
 
-const CALLS = globSync("{core,operator,router,gateway,standalone}/**/*.ts", { cwd: ROOT }).flatMap(callsOf);
+const CALLS = globSync("{core,operator,router,gateway,canary,standalone}/**/*.ts", { cwd: ROOT }).flatMap(callsOf);
 
 /** The sentence of a call: its last argument. */
 function sentenceOf({ text }: LogCall): string | undefined {

@@ -65,7 +65,7 @@ export function teardown(): void {
     if (file.endsWith(".secret")) secrets.push(text.trim());
     else logs.push({ name: file, text });
   }
-  const sources = globSync("{core,operator,router,gateway,standalone}/**/*.ts", { cwd: ROOT });
+  const sources = globSync("{core,operator,router,gateway,canary,standalone}/**/*.ts", { cwd: ROOT });
   const sentences = new Set(sources.flatMap((path) => textsOf(readFileSync(join(ROOT, path), "utf8"))));
   const problems = checkLogs(logs, { sentences, secrets });
   const failed = problems.length === 0 ? 0 : 1;
