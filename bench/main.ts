@@ -8,6 +8,7 @@ import { join } from "node:path";
 const BENCHES: Readonly<Record<string, string>> = {
   "router-alone": "messages one router hands on a CPU-second       [seconds] [messages a frame] [topics]",
   "gateway-fan-out": "what a delivery costs a gateway, beside plain ws  [subscribers] [rounds] [seconds a round]",
+  idle: "what a client that only waits costs a gateway and a router: memory, and being let in  [connections] [steps]",
   churn:
     "what coming and going leaves behind: slopes of memory, handles, files  [--minutes] [--connections] [--percent]",
   failures: "what a death costs: lost, doubled, told, time to the next delivery  [--runs 20] [--only router-killed]",

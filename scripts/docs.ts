@@ -1,5 +1,6 @@
 // Owns: the generated pages: docs/config.md (settings and fixed limits) and docs/errors.md (codes, reasons, closes), from
-// the tables in the code; with docs/metrics.md, which needs running processes (metrics-page.ts). `npm run docs` writes them;
+// the tables in the code; the chart's dashboard (dashboard.ts); with docs/metrics.md, which needs running processes
+// (metrics-page.ts). `npm run docs` writes them;
 // test/contract/docs.test.ts checks that they are fresh.
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -11,12 +12,17 @@ import * as limits from "#core/domain/limits.ts";
 import { flagOf, formatValue, variableOf } from "#core/runtime/config.ts";
 import { SETTINGS, type Setting, type SettingName } from "#core/runtime/settings.ts";
 import { STANDALONE_DEFAULTS } from "../standalone/prepare.ts";
+import { dashboardJson } from "./dashboard.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 
 /** Every generated page by its path from the root. */
 export function pages(): Record<string, string> {
-  return { "docs/config.md": configPage(), "docs/errors.md": errorsPage() };
+  return {
+    "docs/config.md": configPage(),
+    "docs/errors.md": errorsPage(),
+    "charts/earshot/files/dashboard.json": dashboardJson(),
+  };
 }
 
 function configPage(): string {

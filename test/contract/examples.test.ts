@@ -1,4 +1,4 @@
-// Holds examples/topics against the schema: every manifest there is one that standalone mode and Kubernetes take.
+// Holds the Topics of the examples against the schema: every manifest there is one that standalone mode and Kubernetes take.
 
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { judgeManifests } from "../../operator/schema/manifests.ts";
 import { formatProblem } from "../../operator/schema/problem.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const FILES = globSync("{examples/topics,topics}/*.yaml", { cwd: ROOT }).sort();
+const FILES = globSync(["{examples/topics,topics}/*.yaml", "examples/kubernetes/topic.yaml"], { cwd: ROOT }).sort();
 
 test("there are manifests to judge", () => {
   expect(FILES).toEqual(expect.arrayContaining(["examples/topics/chat.yaml", "topics/demo.yaml"]));

@@ -2,7 +2,7 @@
 // that is there.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startFleet, type TestFleet } from "../harness/fleet.ts";
@@ -38,12 +38,13 @@ interface Program {
   closed: boolean;
 }
 
-function run(program: string, args: readonly string[], token: string, input = ""): Program {
+function run(program: string, args: readonly string[], token: string, input = "", further = {}): Program {
   const env = {
     ...process.env,
     EARSHOT_URL: fleet.http(),
     EARSHOT_GRPC: fleet.grpc("gateway-1"),
     EARSHOT_TOKEN: token,
+    ...further,
   };
   const child = spawn(program, args, { env, cwd: join(EXAMPLES, "..") });
   children.push(child);
@@ -73,6 +74,32 @@ test("the gRPC publisher says why nothing was spoken", async () => {
   const program = run(process.execPath, ["examples/grpc-publisher.ts", "shop.prices", "2"], staff);
   expect(await finished(program), program.stderr).toBe(0);
   expect(program.stdout).toBe("2 forbidden; handed to 0 subscriptions in all\n");
+});
+
+test("in a cluster: a Job's program is heard by a Deployment's, by tokens from files, also after its gateway left", async () => {
+  const programs = "examples/kubernetes";
+  const tokenFile = join(fleet.folder, "token");
+  writeFileSync(tokenFile, staff);
+  const env = { EARSHOT_TOKEN_FILE: tokenFile, EARSHOT_GRPC: fleet.grpc("gateway-0") };
+  const ears = run(process.execPath, [`${programs}/listen.ts`, "shop.chat:kitchen"], "", "", env);
+  const heardMore = async (): Promise<void> => {
+    const before = ears.stdout.length;
+    const mouth = run(process.execPath, [`${programs}/publish.ts`, "shop.chat:kitchen", "3"], "", "", {
+      ...env,
+      EARSHOT_GRPC: fleet.grpc("gateway-1"),
+    });
+    expect(await finished(mouth), mouth.stderr).toBe(0);
+    expect(mouth.stdout).toBe("3 spoken on shop.chat:kitchen; handed to 3 subscriptions in all\n");
+    const lines = [1, 2, 3].map((order) => `shop.chat:kitchen {"order":${order}}\n`).join("");
+    await until(() => ears.stdout.slice(before) === lines, "each is heard once");
+  };
+  await until(() => ears.stderr === "listening\n", "it listens");
+  await heardMore();
+  fleet.kill("gateway-0", "SIGTERM");
+  await fleet.ended("gateway-0");
+  await fleet.start("gateway-0");
+  await until(() => ears.stderr.split("listening\n").length === 3, "it listens again", 30_000);
+  await heardMore();
 });
 
 test.skipIf(!isThere("curl"))("publish.sh speaks with curl (skipped where curl is not there)", async () => {

@@ -1,0 +1,105 @@
+// Holds the chart's dashboard against what there is: every metric that a panel names is exposed or recorded, every expression
+// is one to Prometheus, and Grafana finds in it what it needs. That it is fresh is checked in docs.test.ts.
+
+import { spawnSync } from "node:child_process";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+
+const ROOT = join(import.meta.dirname, "../..");
+const PROMTOOL = spawnSync("promtool", ["--version"]).status === 0;
+
+interface Panel {
+  readonly id: number;
+  readonly type: string;
+  readonly title: string;
+  readonly datasource?: { readonly type: string; readonly uid: string };
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
+  readonly fieldConfig?: { readonly defaults: { readonly unit?: string } };
+  readonly targets?: readonly { readonly expr: string; readonly refId: string; readonly legendFormat: string }[];
+}
+
+const dashboard = JSON.parse(readFileSync(join(ROOT, "charts/earshot/files/dashboard.json"), "utf8")) as {
+  readonly schemaVersion: number;
+  readonly panels: readonly Panel[];
+  readonly templating: { readonly list: readonly { readonly name: string; readonly type: string }[] };
+};
+const graphs = dashboard.panels.filter(({ type }) => type !== "row");
+const expressions = graphs.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })));
+
+/** Units of Grafana (packages/grafana-data/src/valueFormats/categories.ts) that are used here. */
+const UNITS = ["short", "none", "s", "ops", "bytes", "Bps", "percentunit"];
+
+test("it has panels in rows, each with an id of its own, a title, a unit and a place that nobody else has", () => {
+  expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(39);
+  expect(dashboard.panels.length - graphs.length).toBe(8);
+  expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
+  expect(new Set(graphs.map(({ title }) => title)).size).toBe(graphs.length);
+  const taken = new Set<string>();
+  for (const { title, type, datasource, fieldConfig, gridPos } of graphs) {
+    expect({ title, type, unit: fieldConfig?.defaults.unit }).toEqual({
+      title: expect.stringMatching(/./) as string,
+      type: expect.stringMatching(/^(timeseries|stat)$/) as string,
+      unit: expect.stringMatching(new RegExp(`^(${UNITS.join("|")})$`)) as string,
+    });
+    expect(datasource).toEqual({ type: "prometheus", uid: "${datasource}" });
+    for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+      for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+        expect({ title, x, fits: x < 24, free: !taken.has(`${x},${y}`) }).toEqual({ title, x, fits: true, free: true });
+        taken.add(`${x},${y}`);
+      }
+    }
+  }
+});
+
+test("one chooses the Prometheus, the namespace and the installation, and every expression follows", () => {
+  expect(dashboard.templating.list.map(({ name }) => name)).toEqual(["datasource", "namespace", "release"]);
+  for (const { title, expr } of expressions) {
+    expect({ title, expr: expr.replaceAll(/\{namespace=~"\$namespace",release=~"\$release"[^{}]*\}/g, "") }).toEqual({
+      title,
+      expr: expect.not.stringContaining("{") as string,
+    });
+  }
+});
+
+/** What the operator exposes only in Kubernetes, so that docs/metrics.md, made on one machine, has it not. */
+const KUBERNETES_ONLY = ["leader_election_master_status"];
+
+test("every metric that it names is exposed or recorded", () => {
+  const page = readFileSync(join(ROOT, "docs/metrics.md"), "utf8");
+  const exposed = new Map(
+    [...page.matchAll(/^\| `(\w+)` \| (\w+) \|/gm)].map(([, name = "", type = ""]) => [name, type]),
+  );
+  const rules = readFileSync(join(ROOT, "charts/earshot/files/rules.yaml"), "utf8");
+  const recorded = new Set([...rules.matchAll(/record: (\S+)/g)].map(([, name = ""]) => name));
+  const operator = globSync("operator/**/*.ts", { cwd: ROOT }).map((file) => readFileSync(join(ROOT, file), "utf8"));
+  const isThere = (name: string): boolean => {
+    const bare = name.replace(/_(bucket|count|sum)$/, "");
+    if (exposed.has(name) || recorded.has(name) || exposed.get(bare) === "histogram") return true;
+    return KUBERNETES_ONLY.includes(name) && operator.some((text) => text.includes(`"${name}"`));
+  };
+  const missing = expressions.flatMap(({ title, expr }) =>
+    [...expr.matchAll(/([a-z_]+(?::[\w:]+)?)\{/g)].flatMap(([, name = ""]) =>
+      isThere(name) ? [] : [`${title}: ${name}`],
+    ),
+  );
+  expect(missing).toEqual([]);
+});
+
+test.skipIf(!PROMTOOL)("every expression is one to Prometheus (skipped where promtool is not there)", () => {
+  const rules = expressions.map(({ expr }, index) => ({
+    record: `panel:expression:${index}`,
+    expr: expr.replaceAll("$__rate_interval", "5m"),
+  }));
+  const folder = mkdtempSync(join(tmpdir(), "earshot-dashboard-"));
+  const check = (group: object): { status: number | null; said: string } => {
+    const file = join(folder, "rules.yaml");
+    writeFileSync(file, JSON.stringify({ groups: [group] }));
+    const { status, stdout, stderr } = spawnSync("promtool", ["check", "rules", file], { encoding: "utf8" });
+    return { status, said: `${stdout}${stderr}` };
+  };
+  expect(check({ name: "panels", rules })).toMatchObject({ status: 0 });
+  expect(check({ name: "panels", rules: [{ record: "x", expr: "sum(rate(x{@}[5m]))" }] }).status).toBe(1);
+  rmSync(folder, { recursive: true });
+});
