@@ -35,13 +35,17 @@ export class FaultProxy {
   /** Every request so far. */
   readonly requests: SeenRequest[] = [];
   bookmarks: Bookmarks = "all";
+  /** Every answer but those of watches ends in its middle. */
+  cutAnswers = false;
+  /** Connections that were ever accepted. */
+  accepted = 0;
   readonly #access: KubeAccess;
   readonly #folder = mkdtempSync(join(tmpdir(), "earshot-faults-"));
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #watches = new Set<WatchThrough>();
   #refuses: (request: SeenRequest) => Refusal | undefined = () => undefined;
-  #accepted = "first token";
+  #token = "first token";
   #frozen: PromiseWithResolvers<void> | undefined;
 
   private constructor(access: KubeAccess) {
@@ -53,6 +57,7 @@ export class FaultProxy {
     this.#server = createServer(tls, (request, response) => void this.#pass(request, response));
     this.#server.on("connection", (socket) => {
       if (!(socket instanceof Socket)) return;
+      this.accepted += 1;
       this.#sockets.add(socket);
       socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
     });
@@ -94,7 +99,7 @@ export class FaultProxy {
 
   /** Everybody with another token is told 401 from now on. */
   accept(token: string): void {
-    this.#accepted = token;
+    this.#token = token;
   }
 
   /** Answers these requests so, instead of passing them on; replaces what was said before. */
@@ -148,7 +153,7 @@ export class FaultProxy {
       const body = Buffer.concat(await request.toArray()).toString();
       await this.#frozen?.promise;
       if (gone.signal.aborted) return;
-      const isKnown = request.headers.authorization === `Bearer ${this.#accepted}`;
+      const isKnown = request.headers.authorization === `Bearer ${this.#token}`;
       const refusal = isKnown ? this.#refuses(seen) : { status: 401, reason: "Unauthorized" };
       if (refusal !== undefined) return refuse(response, refusal);
       const answer = await this.#access.open(method as HttpMethod, url.pathname + url.search, {
@@ -162,6 +167,7 @@ export class FaultProxy {
       if (isWatch && answer.statusCode === 200) return await this.#watch(response, answer.body);
       for await (const piece of answer.body) {
         await this.#frozen?.promise;
+        if (this.cutAnswers) return void response.write(piece.subarray(0, piece.length / 2), () => response.destroy());
         response.write(piece);
       }
       response.end();

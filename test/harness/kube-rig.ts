@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from "node:util";
 import pino from "pino";
 import { type Clock, SYSTEM_CLOCK } from "#core/runtime/clock.ts";
-import { createRegistry } from "#core/runtime/metrics.ts";
+import { createRegistry, type Registry } from "#core/runtime/metrics.ts";
 import { connectKube, type KubeApi, type KubeObject } from "../../operator/kube/api.ts";
 import { Informer } from "../../operator/kube/informer.ts";
 import { FaultProxy } from "./fault-proxy.ts";
@@ -18,17 +18,26 @@ export interface ConfigMap extends KubeObject {
 /** A condition may take that long on a machine that is ten times slower. */
 const LATE_MS = 60_000;
 
+interface Connected {
+  readonly proxy: FaultProxy;
+  readonly api: KubeApi;
+  readonly registry: Registry;
+}
+
 export class KubeRig {
   readonly proxy: FaultProxy;
   readonly api: KubeApi;
   readonly log = pino({ level: "silent" });
   readonly registry = createRegistry("operator");
+  /** What `api` itself counts. */
+  readonly apiRegistry: Registry;
   readonly clock: Clock = SYSTEM_CLOCK;
   readonly #access: KubeAccess;
   readonly #namespace: string;
   readonly #informers: Informer<ConfigMap>[] = [];
 
-  private constructor(access: KubeAccess, namespace: string, { proxy, api }: { proxy: FaultProxy; api: KubeApi }) {
+  private constructor(access: KubeAccess, namespace: string, { proxy, api, registry }: Connected) {
+    this.apiRegistry = registry;
     this.#access = access;
     this.#namespace = namespace;
     this.proxy = proxy;
@@ -39,8 +48,9 @@ export class KubeRig {
   static async make(access: KubeAccess, namespace: string): Promise<KubeRig> {
     const proxy = await FaultProxy.listen(access);
     process.env["KUBECONFIG"] = proxy.kubeconfig;
-    const options = { log: pino({ level: "silent" }), registry: createRegistry("operator"), clock: SYSTEM_CLOCK };
-    return new KubeRig(access, namespace, { proxy, api: await connectKube(options) });
+    const registry = createRegistry("operator");
+    const api = await connectKube({ log: pino({ level: "silent" }), registry, clock: SYSTEM_CLOCK });
+    return new KubeRig(access, namespace, { proxy, api, registry });
   }
 
   get path(): string {
