@@ -195,6 +195,12 @@ export function valuesSchema(): Schema {
       publishersFrom: FOREIGN_LIST,
       clientsFrom: FOREIGN_LIST,
     }),
+    canary: object({
+      enabled: BOOLEAN,
+      topicId: { type: "string", maxLength: 382 },
+      intervalMilliseconds: { type: "integer", minimum: 100, maximum: 60_000 },
+      resources: RESOURCES,
+    }),
     monitoring: object({
       serviceMonitor: object({ enabled: BOOLEAN, labels: TEXT_MAP, intervalSeconds: { type: "integer", minimum: 1 } }),
       prometheusRule: object({ enabled: BOOLEAN, labels: TEXT_MAP }),

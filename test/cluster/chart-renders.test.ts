@@ -58,6 +58,7 @@ describe.skipIf(!HAS_HELM)("helm", () => {
     ["redis.passwordKey=password", "redis.existingSecret must name the Secret"],
     ["redis.mode=Sentinel", "redis.sentinelMaster must be set with redis.mode Sentinel"],
     ["router.drainSeconds=100", "router.terminationGracePeriodSeconds is 90: it must be more than"],
+    ["canary.enabled=true", "canary.topicId must name a Topic"],
     ["gateway.httpRoute.enabled=true", "gateway.httpRoute.parentRefs must name the Gateway"],
   ])("says what is wrong with %s", (value, words) => {
     const { status, stderr } = template(value);
@@ -123,6 +124,8 @@ const EVERYTHING: Values = {
   "redis.existingSecret": "redis",
   "redis.inChart.enabled": true,
   "redis.ca.existingSecret": "ca",
+  "canary.enabled": true,
+  "canary.topicId": "earshot.canary",
   "monitoring.serviceMonitor.enabled": true,
   "monitoring.prometheusRule.enabled": true,
   "monitoring.dashboard.enabled": true,
@@ -133,6 +136,9 @@ const BESIDE: Readonly<Record<string, Values>> = {
   "gateway.replicas": { "gateway.autoscaling.enabled": false },
   "router.replicas": { "router.autoscaling.enabled": false },
   "redis.existingSecret": { "redis.passwordKey": "password" },
+  // The canary speaks neither TLS nor without a token.
+  "publish.tls.secretName": { "canary.enabled": false },
+  "auth.serviceAccountTokens": { "canary.enabled": false },
   "redis.url": { "redis.inChart.enabled": false },
   "redis.urlKey": { "redis.inChart.enabled": false },
   "tls.existingSecrets.operator": { "tls.existingSecrets": { operator: "a", router: "b", gateway: "c" } },
