@@ -7,7 +7,6 @@ import { bindService, createGrpcServer, listenGrpc } from "#core/runtime/grpc.ts
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
-import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import { Catalog } from "./control-plane/catalog.ts";
@@ -20,6 +19,7 @@ import { type OperatorMetrics, registerOperatorState } from "./metrics.ts";
 import type { Platform } from "./platform/platform.ts";
 import type { Ceilings } from "./reconcile/ceilings.ts";
 import { Terms } from "./term.ts";
+import { Trust } from "./trust.ts";
 
 export interface OperatorOptions {
   readonly config: Config;
@@ -63,13 +63,14 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
   await topics.start();
   const catalog = new Catalog(topics, ceilingsOf(config));
   await catalog.load();
+  const trust = new Trust({ config, platform, clock, log, registry });
   const membership = new MembershipList({ processes, endpoints, clock, self });
   const namespace = config.httpTopicsNamespace;
   const server = new SyncServer({
     catalog,
     processes,
     members: () => membership.members,
-    serviceAccountKeys: () => undefined,
+    serviceAccountKeys: () => trust.keys,
     incarnation: self.incarnation,
     httpTopicsNamespace: namespace,
     ...common,
@@ -114,13 +115,14 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     sizes: () => topics.sizes,
     streams: (role) => server.count(role),
   });
-  const grpc = createGrpcServer({ judge: secretIdentity(config.peerSecret).judge });
+  const grpc = createGrpcServer({ judge: trust.identity.judge });
   bindService(grpc, ControlPlaneService, {
     sync: (call) => server.serve(call),
     mutateTopic: (request) => mutator.mutate(request),
   });
+  trust.onKeys(() => server.serviceAccountKeysChanged());
   await terms.start();
-  const port = await listenGrpc(grpc, config.internalHost, config.internalPort);
+  const port = await listenGrpc(grpc, config.internalHost, config.internalPort, trust.identity.tls);
   return {
     port,
     readiness: () => {
@@ -132,6 +134,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
       await terms.close();
       await server.close();
       grpc.forceShutdown();
+      await trust.close();
       await platform.close();
     },
   };

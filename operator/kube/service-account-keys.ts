@@ -8,14 +8,8 @@ import type { Clock, Timer } from "#core/runtime/clock.ts";
 import { messageOf } from "#core/runtime/errors.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
+import type { ClusterKeys, ClusterKeysSource } from "../platform/platform.ts";
 import type { KubeApi } from "./api.ts";
-
-export interface ClusterKeys {
-  /** Of the tokens. */
-  readonly issuer: string;
-  /** RFC 7517, as the API server wrote it. */
-  readonly jwks: string;
-}
 
 export interface ServiceAccountKeysOptions {
   readonly api: Pick<KubeApi, "call">;
@@ -32,7 +26,7 @@ const BACKOFF = { firstMs: 500, maxMs: 30_000 };
 /** Characters of a JWKS: 100 keys of 4,096-bit RSA fit. */
 const JWKS_LENGTH_MAX = 256 * 1024;
 
-export class ServiceAccountKeys implements Component {
+export class ServiceAccountKeys implements ClusterKeysSource, Component {
   readonly #options: ServiceAccountKeysOptions;
   readonly #backoff = new Backoff(BACKOFF);
   readonly #listeners = new Set<() => void>();

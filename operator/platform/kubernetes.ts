@@ -14,14 +14,16 @@ import { connectKube, type KubeApi, KubeError, type KubeObject, type OwnerRefere
 import { EventRecorder } from "../kube/events.ts";
 import { Informer } from "../kube/informer.ts";
 import { LeaderElector } from "../kube/leader.ts";
+import { ServiceAccountKeys } from "../kube/service-account-keys.ts";
 import { KubeShardMapStore, shardMapsPath } from "../stores/kube-shard-map-store.ts";
 import { KubeTopicStore } from "../stores/kube-topic-store.ts";
 import { type TopicObject, topicsPath } from "../stores/topic-object.ts";
 import { type EndpointSlice, KubeEndpoints, SERVICE_LABEL } from "./kube-endpoints.ts";
+import { OwnCertificate, type TlsSecret } from "./own-certificate.ts";
 import type { Leadership, Platform } from "./platform.ts";
 
 export interface KubernetesOptions {
-  readonly config: Pick<Config, "release" | "namespace" | "watchNamespaces" | "httpTopicsMax">;
+  readonly config: Pick<Config, "release" | "namespace" | "watchNamespaces" | "httpTopicsMax" | "tlsAuthority">;
   /** Of this operator. */
   readonly self: { readonly incarnation: string; readonly name: string };
   readonly processes: Processes;
@@ -71,16 +73,20 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
     leadership,
     events,
   });
-  await Promise.all([slices.start(), shardMaps.start()]);
+  const keys = new ServiceAccountKeys(common);
+  const certificate = config.tlsAuthority ? ownCertificate(common, namespace, `${release}-operator-tls`) : undefined;
+  await Promise.all([slices.start(), shardMaps.start(), keys.start(), certificate?.start()]);
   leadership.start();
   return {
     topics,
     shardMaps,
     endpoints: new KubeEndpoints({ informer: slices, services, processes }),
     leadership,
+    tls: certificate?.tls,
+    clusterKeys: keys,
     close: async () => {
       // What is under way is written while this operator still leads.
-      for (const part of [topics, events, leadership, shardMaps, slices, api]) await part.close();
+      for (const part of [topics, events, leadership, keys, certificate, shardMaps, slices, api]) await part?.close();
     },
   };
 }
@@ -95,6 +101,16 @@ function topicInformers(parts: InformerParts, namespaces: readonly string[]): Ma
       return [namespace, new Informer<TopicObject>({ ...parts, name: "topics", path })];
     }),
   );
+}
+
+function ownCertificate(parts: InformerParts & { log: Log }, namespace: string, secret: string): OwnCertificate {
+  const informer = new Informer<TlsSecret>({
+    ...parts,
+    name: "secrets",
+    path: `/api/v1/namespaces/${namespace}/secrets`,
+    query: { fieldSelector: `metadata.name=${secret}` },
+  });
+  return new OwnCertificate({ informer, log: parts.log });
 }
 
 function must(value: string, setting: string): void {

@@ -5,6 +5,7 @@
 import type { Router } from "#core/domain/shard-map.ts";
 import type { Unlisten } from "#core/fleet/fleet.ts";
 import type { Component } from "#core/runtime/lifecycle.ts";
+import type { TlsSource } from "#core/runtime/tls.ts";
 import type { ProcessRole } from "../control-plane/processes.ts";
 import type { ShardMapStore } from "../stores/shard-map-store.ts";
 import type { TopicStore } from "../stores/topic-store.ts";
@@ -39,9 +40,27 @@ export interface Leadership {
   onChange(listener: () => void): Unlisten;
 }
 
+/** By which tokens of the cluster's ServiceAccounts are proven. */
+export interface ClusterKeys {
+  /** Of the tokens. */
+  readonly issuer: string;
+  /** RFC 7517, JSON. */
+  readonly jwks: string;
+}
+
+export interface ClusterKeysSource {
+  /** Undefined until they were read once. */
+  readonly current: ClusterKeys | undefined;
+  onChange(listener: () => void): Unlisten;
+}
+
 export interface Platform extends Component {
   readonly topics: TopicStore;
   readonly shardMaps: ShardMapStore;
   readonly endpoints: Endpoints;
   readonly leadership: Leadership;
+  /** What this operator serves with, where the place brings it; undefined: what settings say. */
+  readonly tls: TlsSource | undefined;
+  /** Undefined: the place has no ServiceAccounts. */
+  readonly clusterKeys: ClusterKeysSource | undefined;
 }

@@ -32,6 +32,8 @@ export function standalonePlatform(options: StandaloneOptions): StandalonePlatfo
     shardMaps: new FileShardMapStore({ folder: state, log, tell }),
     endpoints: endpointsOf(peers),
     leadership: { leading: true, onChange: () => () => undefined },
+    tls: undefined,
+    clusterKeys: undefined,
     close: () => topics.close(),
   };
 }
