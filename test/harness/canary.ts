@@ -60,6 +60,11 @@ export class Canary {
     }
   }
 
+  /** `host:port` of its probes. */
+  get probes(): string {
+    return this.#probes;
+  }
+
   metrics(): Promise<string> {
     return metricsAt(this.#probes);
   }
