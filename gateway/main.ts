@@ -5,13 +5,15 @@
 import { createHmac } from "node:crypto";
 import { createEdge } from "#core/edge/create-edge.ts";
 import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
+import { openPublicTls } from "#core/edge/public-tls.ts";
+import { createPeerIdentity } from "#core/fleet/peer-identity.ts";
 import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
 import { Placer } from "#core/fleet/placer.ts";
+import { publicAccounts, ServiceAccounts } from "#core/fleet/service-accounts.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import type { Lifecycle } from "#core/runtime/lifecycle.ts";
 import { askParentForSlots, askParentToKill, hasParent, tellParent } from "#core/runtime/parent.ts";
-import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -76,14 +78,19 @@ type Rooms = Awaited<ReturnType<typeof createRooms>>;
 async function createRooms({ config, self, log, lifecycle, registry }: ProcessParts) {
   const clock = SYSTEM_CLOCK;
   const { incarnation, name } = self;
-  const identity = secretIdentity(config.peerSecret);
+  const accounts = new ServiceAccounts({ clock, log });
+  const identity = lifecycle.own("identity", createPeerIdentity({ config, accounts, clock, log, registry }));
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
   const fleet = lifecycle.own(
     "sync",
     new SyncClient({ self: { ...self, role: "gateway", address: "" }, peers, identity, clock, log, registry }),
   );
+  fleet.onServiceAccountKeys((keys) => accounts.update(keys));
   const placer = lifecycle.own("placer", new Placer({ fleet, log, clock, incarnation, name, identity, registry }));
-  const edge = lifecycle.own("edge", createEdge({ config, fleet, placer, log, registry, clock }));
+  const edge = lifecycle.own(
+    "edge",
+    createEdge({ config, fleet, placer, accounts: publicAccounts(config, accounts), log, registry, clock }),
+  );
   const presence = await createPresence({ config, peers, identity, placer, incarnation, log, registry });
   lifecycle.own("presence", presence);
   const gateway = createGateway({
@@ -128,7 +135,9 @@ async function createDoors(config: Config, rooms: Rooms, lifecycle: Lifecycle) {
   const connections = lifecycle.own("connections", new HttpConnections(http.server, { clock, registry }));
   gateway.webSockets.attach(http.server);
   const extra = { services: [SubscriberService], bind: gateway.bindSubscriber };
-  const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, extra }));
+  const tls = openPublicTls({ config, clock, log, registry });
+  if (tls !== undefined) lifecycle.own("public tls", tls);
+  const grpc = lifecycle.own("grpc", createPublicGrpcServer({ edge, log, registry, clock, tls, extra }));
   return { http: http.server, grpc, connections };
 }
 

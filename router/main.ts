@@ -3,8 +3,11 @@
 
 import { createEdge } from "#core/edge/create-edge.ts";
 import { createPublicGrpcServer } from "#core/edge/public-grpc.ts";
+import { openPublicTls } from "#core/edge/public-tls.ts";
+import { createPeerIdentity } from "#core/fleet/peer-identity.ts";
 import { announcePeer, watchPeers } from "#core/fleet/peers.ts";
 import { Placer } from "#core/fleet/placer.ts";
+import { publicAccounts, ServiceAccounts } from "#core/fleet/service-accounts.ts";
 import { SyncClient } from "#core/fleet/sync-client.ts";
 import { SyncRelay } from "#core/fleet/sync-relay.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
@@ -15,7 +18,6 @@ import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import { tellParent } from "#core/runtime/parent.ts";
-import { secretIdentity } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { hostPort, type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -35,14 +37,13 @@ const READY_LOOK_MS = 10;
 const GOODBYE_MS = 200;
 
 async function start({ config, given, self, log, lifecycle, registry }: ProcessParts): Promise<void> {
-  const { peerSecret, internalHost } = config;
+  const { internalHost } = config;
   const { incarnation, name } = self;
-  if (peerSecret === "") throw new ConfigError("peerSecret (--peer-secret, EARSHOT_PEER_SECRET) must be set");
-
   const peers = lifecycle.own("peers", watchPeers(config.peers, log));
-  const identity = secretIdentity(peerSecret);
+  const accounts = new ServiceAccounts({ clock, log });
+  const identity = lifecycle.own("identity", createPeerIdentity({ config, accounts, clock, log, registry }));
   const server = createGrpcServer({ judge: identity.judge });
-  const port = await listenGrpc(server, internalHost, config.internalPort);
+  const port = await listenGrpc(server, internalHost, config.internalPort, identity.tls);
   lifecycle.own("server", {
     close: async () => {
       const goodbye = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
@@ -55,6 +56,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
     "sync",
     new SyncClient({ self: { ...self, role: "router", address }, peers, identity, clock, log, registry }),
   );
+  fleet.onServiceAccountKeys((keys) => accounts.update(keys));
   const relay = lifecycle.own("relay", new SyncRelay({ fleet, incarnation }));
   registerRelay(registry, relay);
   const router = lifecycle.own(
@@ -81,7 +83,8 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
     "placer",
     new Placer({ fleet, log, clock, incarnation, name, identity, registry, local }),
   );
-  const publicDoor = given.has("grpcPort") ? await openPublicDoor(config, { fleet, placer, registry, log }) : undefined;
+  const doorDeps = { fleet, placer, accounts: publicAccounts(config, accounts), registry, log };
+  const publicDoor = given.has("grpcPort") ? await openPublicDoor(config, doorDeps) : undefined;
   if (publicDoor !== undefined) lifecycle.own("public", publicDoor);
   const readiness = (): readonly string[] => {
     if (lifecycle.stopping) return ["draining"];
@@ -113,6 +116,7 @@ async function start({ config, given, self, log, lifecycle, registry }: ProcessP
 interface DoorDeps {
   readonly fleet: SyncClient;
   readonly placer: Placer;
+  readonly accounts: ServiceAccounts | undefined;
   readonly registry: Registry;
   readonly log: Log;
 }
@@ -120,10 +124,12 @@ interface DoorDeps {
 /** PublisherService and TopicService for services in the cluster. */
 async function openPublicDoor(config: Config, deps: DoorDeps): Promise<Component & { readonly port: number }> {
   const edge = createEdge({ config, ...deps, clock });
-  const grpc = createPublicGrpcServer({ edge, log: deps.log, registry: deps.registry, clock });
+  const tls = openPublicTls({ config, clock, ...deps });
+  const grpc = createPublicGrpcServer({ edge, log: deps.log, registry: deps.registry, clock, tls });
   const close = async (): Promise<void> => {
     await grpc.close();
     await edge.close();
+    await tls?.close();
   };
   try {
     const port = await grpc.listen(config.host, config.grpcPort);

@@ -4,6 +4,7 @@
 import type { AccessRules } from "../domain/access.ts";
 import { ANONYMOUS } from "../domain/principal.ts";
 import type { Fleet } from "../fleet/fleet.ts";
+import type { ServiceAccounts } from "../fleet/service-accounts.ts";
 import { type Clock, SYSTEM_CLOCK } from "../runtime/clock.ts";
 import { EarshotError } from "../runtime/errors.ts";
 import type { Component } from "../runtime/lifecycle.ts";
@@ -35,6 +36,8 @@ export interface EdgeOptions {
   readonly config: EdgeConfig;
   readonly fleet: Fleet;
   readonly placer: EdgePlacer;
+  /** See TokenOptions. */
+  readonly accounts?: ServiceAccounts | undefined;
   readonly log: Log;
   readonly registry: Registry;
   readonly clock?: Clock;
@@ -45,9 +48,9 @@ const BUCKETS_MAX = 50_000;
 
 /** Throws ConfigError when the secret or an issuer cannot be used. */
 export function createEdge(options: EdgeOptions): Edge & Component {
-  const { config, fleet, placer, log, registry, clock = SYSTEM_CLOCK } = options;
+  const { config, fleet, placer, accounts, log, registry, clock = SYSTEM_CLOCK } = options;
   const rules: AccessRules = { anonymousAccess: config.anonymous };
-  const tokens = new Tokens({ config, clock, log, registry });
+  const tokens = new Tokens({ config, accounts, clock, log, registry });
   const admit = admission(config, clock, registry);
   const measured = measurePublishes(registry, clock);
   const topics = new EdgeTopicCalls({ config, rules, fleet, placer });

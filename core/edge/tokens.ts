@@ -4,7 +4,10 @@
 // jwks.ts). Invariant: no token, or part of one, is ever in a log line or a message.
 
 import { hash } from "node:crypto";
-import type { Principal } from "../domain/principal.ts";
+import { NO_CAPABILITIES, type Principal } from "../domain/principal.ts";
+import type { Unlisten } from "../fleet/fleet.ts";
+import { type ServiceAccount, serviceAccountUser } from "../fleet/service-account-claims.ts";
+import type { ServiceAccounts } from "../fleet/service-accounts.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { ConfigError } from "../runtime/config.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
@@ -46,6 +49,8 @@ interface Proven {
 
 interface TokenOptions {
   readonly config: Pick<Config, "secret" | "issuers" | "audience" | "shutOut">;
+  /** Whose ServiceAccount tokens are believed; absent: this installation is not in Kubernetes. */
+  readonly accounts?: ServiceAccounts | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -54,7 +59,10 @@ interface TokenOptions {
 export class Tokens implements Component {
   readonly #issuers: ReadonlyMap<string, Issuer>;
   readonly #shutOut: ReadonlySet<string>;
+  readonly #audience: string;
+  readonly #accounts: ServiceAccounts | undefined;
   readonly #clock: Clock;
+  readonly #unlisten: Unlisten | undefined;
   readonly #proven = new Map<string, Proven>();
   readonly #bad = new TokenBuckets(BAD_TOKENS_PER_SECOND, BAD_TOKENS_BURST, BAD_ADDRESSES_MAX);
   readonly #verifications: Counter<"outcome">;
@@ -64,6 +72,9 @@ export class Tokens implements Component {
     this.#clock = options.clock;
     this.#issuers = issuersOf(options);
     this.#shutOut = new Set(options.config.shutOut);
+    this.#audience = options.config.audience;
+    this.#accounts = options.accounts;
+    this.#unlisten = options.accounts?.onChange(() => this.#forgetAccounts());
     this.#verifications = new Counter({
       name: "earshot_token_verifications_total",
       help: "Tokens by outcome: remembered, proven, refused; unseen: refused without a look, its address sent too many bad ones.",
@@ -79,8 +90,8 @@ export class Tokens implements Component {
 
   /**
    * Who a token proves its bearer to be. An `address` that sends too many bad ones is refused unseen, but for tokens
-   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded, and forbidden for a user
-   * who is shut out.
+   * that are already proven. Throws unauthenticated, token_expired, rate_limited, overloaded (also while it
+   * is not known whose ServiceAccount tokens count), and forbidden for a user who is shut out.
    */
   async prove(token: string, address: string | undefined): Promise<Principal> {
     const principal = await this.#known(token, address);
@@ -111,20 +122,27 @@ export class Tokens implements Component {
       return principal;
     } catch (error) {
       this.#verifications.inc({ outcome: "refused" });
-      if (address !== undefined) this.#bad.take(address, this.#clock.monotonic());
+      if (address !== undefined && !isOurs(error)) this.#bad.take(address, this.#clock.monotonic());
       throw error;
     }
   }
 
   async close(): Promise<void> {
+    this.#unlisten?.();
     this.#proven.clear();
     await Promise.all([...this.#issuers.values()].map((issuer) => issuer.keys.close()));
   }
 
   async #verify(token: string): Promise<Principal> {
     const { header, issuerName } = peekToken(token);
+    if (issuerName !== undefined && this.#accounts?.isPublicIssuer(issuerName) === true) {
+      return principalOfAccount(await this.#accounts.prove(token, this.#audience));
+    }
     const issuer = this.#issuers.get(issuerName ?? OWN_ISSUER);
     if (issuer === undefined) {
+      if (this.#accounts?.known === false) {
+        throw new EarshotError("overloaded", "which issuers' tokens count is not known here yet");
+      }
       throw new EarshotError(
         "unauthenticated",
         issuerName === undefined
@@ -153,6 +171,13 @@ export class Tokens implements Component {
     return principal;
   }
 
+  /** Whom keys proved that may count no longer. */
+  #forgetAccounts(): void {
+    for (const [key, { principal }] of this.#proven) {
+      if (principal.kind === "serviceAccount") this.#proven.delete(key);
+    }
+  }
+
   #remember(key: string, principal: Principal): void {
     const nowMs = this.#clock.monotonic();
     this.#proven.set(key, { principal, untilMs: nowMs + PROVEN_TOKEN_MS });
@@ -162,6 +187,27 @@ export class Tokens implements Component {
       this.#proven.delete(oldest);
     }
   }
+}
+
+/** As Kubernetes names it among users, and the groups that it is in there. */
+function principalOfAccount(account: ServiceAccount): Principal {
+  const { namespace, name, expiresAtMs } = account;
+  return {
+    kind: "serviceAccount",
+    userId: serviceAccountUser(account),
+    namespace,
+    name,
+    groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`],
+    capabilities: NO_CAPABILITIES,
+    namespaces: undefined,
+    expiresAtMs,
+    info: undefined,
+  };
+}
+
+/** Whether a refusal says nothing against the token. */
+function isOurs(error: unknown): boolean {
+  return error instanceof EarshotError && error.code === "overloaded";
 }
 
 function issuersOf(options: TokenOptions): ReadonlyMap<string, Issuer> {

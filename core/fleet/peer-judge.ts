@@ -75,7 +75,7 @@ export class PeerJudge {
     } catch (error) {
       if (!(error instanceof EarshotError)) throw error;
       const { message: details } = error;
-      if (error.code !== "control_plane_unavailable") return this.#refuse({ status: "UNAUTHENTICATED", details });
+      if (error.code !== "overloaded") return this.#refuse({ status: "UNAUTHENTICATED", details });
       this.#calls.inc({ outcome: "keys_unknown" });
       return { status: "UNAVAILABLE", details };
     }

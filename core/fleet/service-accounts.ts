@@ -7,9 +7,18 @@ import type { Clock } from "../runtime/clock.ts";
 import { EarshotError, messageOf } from "../runtime/errors.ts";
 import { peekToken, PublicKeys, signedClaims } from "../runtime/jwt.ts";
 import type { Log } from "../runtime/log.ts";
+import type { Config } from "../runtime/settings.ts";
 import type { ServiceAccountKeys } from "#proto/earshot/internal/v1/control_plane_pb.ts";
 import type { Unlisten } from "./fleet.ts";
 import { type ServiceAccount, serviceAccountOf } from "./service-account-claims.ts";
+
+/** What the doors of users are to know of them: nothing where this installation is not in Kubernetes. */
+export function publicAccounts(
+  config: Pick<Config, "peerAudience">,
+  accounts: ServiceAccounts,
+): ServiceAccounts | undefined {
+  return config.peerAudience === "" ? undefined : accounts;
+}
 
 /** By which a Kubernetes API server signs, whatever kind of key it was given. */
 const ALGORITHMS = ["RS256", "ES256", "ES384", "ES512"] as const;
@@ -66,13 +75,13 @@ export class ServiceAccounts {
   }
 
   /**
-   * Who a token proves its bearer to be. Throws unauthenticated, token_expired, and control_plane_unavailable while no
+   * Who a token proves its bearer to be. Throws unauthenticated, token_expired, and overloaded while no
    * keys have come.
    */
   async prove(token: string, audience: string): Promise<ServiceAccount> {
     const held = this.#held;
     if (held === undefined) {
-      throw new EarshotError("control_plane_unavailable", "the keys of service accounts are not known here yet");
+      throw new EarshotError("overloaded", "the keys of service accounts are not known here yet");
     }
     const { header, issuerName } = peekToken(token);
     if (held.keys === undefined || issuerName !== held.issuer) {
