@@ -214,7 +214,8 @@ class HttpKube implements KubeApi {
         method: verb,
         path: search === "" ? path : `${path}?${search}`,
         headers: {
-          accept: "application/json",
+          // The second is what the keys of ServiceAccounts come as.
+          accept: "application/json, application/jwk-set+json",
           "user-agent": `earshot-operator/${VERSION}`,
           ...(body === undefined ? {} : { "content-type": contentType }),
         },
