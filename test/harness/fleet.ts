@@ -119,9 +119,14 @@ export class TestFleet {
 
   /** Adds a further process of a role and starts it; resolves with its name. */
   async add(role: Role): Promise<string> {
-    const name = this.#addSlot(role, this.names(role).length);
+    const name = this.addPlace(role);
     await this.start(name);
     return name;
+  }
+
+  /** Adds a place for a further process of a role, which is not started; its name. */
+  addPlace(role: Role): string {
+    return this.#addSlot(role, this.names(role).length);
   }
 
   /** Sends a signal; what ends a process is waited for with `ended`. */

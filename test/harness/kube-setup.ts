@@ -51,7 +51,8 @@ function fullCluster(): KubeAddress | undefined {
   return { kubeconfig, kubectl, auditLog: process.env["KUBE_AUDIT_LOG"] || undefined };
 }
 
-async function installCrds(address: KubeAddress): Promise<void> {
+/** Installs the CRDs of crds/, or brings those that are there to what the files say. */
+export async function installCrds(address: KubeAddress): Promise<void> {
   const access = new KubeAccess(address);
   try {
     await access.kubectl(["apply", "--server-side", "--force-conflicts", "-f", CRDS_FOLDER]);
