@@ -4,44 +4,46 @@
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
 import { ConfigError, flagOf, variableOf } from "#core/runtime/config.ts";
 import { durations } from "#core/runtime/durations.ts";
+import type { Log } from "#core/runtime/log.ts";
 import { type Registry, readCounter, readGauge } from "#core/runtime/metrics.ts";
 import { tellParent } from "#core/runtime/parent.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
+import { TokenFile } from "#core/runtime/token-file.ts";
 import { Ears } from "./ears.ts";
 import { Ledger } from "./ledger.ts";
 import { Mouth } from "./mouth.ts";
-import { TokenFile } from "./token-file.ts";
 
 const clock = SYSTEM_CLOCK;
 
 async function start({ config, self, log, lifecycle, registry }: ProcessParts): Promise<void> {
   const { topicId, publish, subscribe } = placesOf(config);
   const ledger = new Ledger(heardSeconds(registry));
-  const token = lifecycle.own(
-    "token",
-    new TokenFile(config.canaryTokenFile, { clock, log, changed: () => ears.move() }),
-  );
-  const credentials = config.canaryTokenFile === "" ? undefined : { bearer: () => token.token ?? "" };
+  const token = tokenOf(config, log);
+  const credentials = token === undefined ? undefined : { bearer: () => token.token };
   const mouth = lifecycle.own("mouth", new Mouth({ address: publish, topicId, credentials, log }));
   const heard = (payload: string): void => {
     const number = numberOf(payload, self.incarnation);
     if (number !== undefined) ledger.heard(number, clock.monotonic());
   };
-  const ears: Ears = lifecycle.own("ears", new Ears({ address: subscribe, topicId, credentials, clock, log, heard }));
+  const ears = lifecycle.own("ears", new Ears({ address: subscribe, topicId, credentials, clock, log, heard }));
   register(registry, ledger, ears);
   const readiness = (): readonly string[] => (ears.listening ? [] : ["not listening"]);
   const { internalHost, probesPort } = config;
   const probes = lifecycle.own("probes", await Probes.listen(internalHost, probesPort, registry, readiness));
+
+  let shown = token?.token;
   let isSpeaking = false;
   const timer = clock.every(config.canaryInterval, () => {
     ledger.sweep(clock.monotonic());
+    // A stream ends with the token that it was opened with.
+    if (token?.token !== shown) ears.move();
+    shown = token?.token;
     isSpeaking ||= ears.listening;
     if (!isSpeaking || lifecycle.stopping) return;
     const number = ledger.speak(clock.monotonic());
-    const payload = JSON.stringify({ canary: self.incarnation, number });
-    void mouth.speak(payload).then((taken) => {
+    void mouth.speak(JSON.stringify({ canary: self.incarnation, number })).then((taken) => {
       if (taken) ledger.accepted(number);
     });
   });
@@ -49,6 +51,11 @@ async function start({ config, self, log, lifecycle, registry }: ProcessParts): 
   ears.start();
   log.info({ port: probes.port, topicId, publish, subscribe }, "canary started");
   tellParent({ type: "ready", ports: {} });
+}
+
+function tokenOf({ canaryTokenFile: path }: Config, log: Log): TokenFile | undefined {
+  const setting = `canaryTokenFile (${flagOf("canaryTokenFile")}, ${variableOf("canaryTokenFile")})`;
+  return path === "" ? undefined : new TokenFile({ setting, path, clock, log });
 }
 
 function placesOf(config: Config) {
