@@ -80,6 +80,7 @@ export class StatusKeeper implements Component {
   async start(): Promise<void> {
     const slices = new Slices();
     for (const key of this.#options.catalog.entries.keys()) {
+      if (this.#closed) return;
       this.#onTopic(key);
       if (slices.isOver) await slices.breathe();
     }

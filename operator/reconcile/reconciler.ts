@@ -79,6 +79,7 @@ export class Reconciler implements Component {
   async start(): Promise<void> {
     const { clock, processes, endpoints, store } = this.#options;
     await this.#load();
+    if (this.#closed) return;
     const unlisten = [
       processes.onChange(() => this.#soon()),
       endpoints.onChange(() => this.#soon()),
