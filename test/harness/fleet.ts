@@ -40,6 +40,9 @@ metadata: {namespace: default, name: demo}
 spec: {permissions: Public, channels: Dynamic}
 `;
 
+/** A second on an idle machine, for operators in Kubernetes two; tests run beside much else. */
+const READY_WITHIN_MS = 60_000;
+
 interface Running {
   readonly slot: Slot;
   readonly child: ChildProcess;
@@ -105,11 +108,12 @@ export class TestFleet {
   /** Starts a process that is not running; resolves when it is ready. */
   async start(name: string): Promise<void> {
     const running = this.#spawn(name);
-    await until(() => {
+    const isReady = (): boolean => {
       if (running.ports !== undefined) return true;
       if (running.child.exitCode === null && running.child.signalCode === null) return false;
       throw new Error(`${name} ended before it was ready: ${running.cannotStart ?? this.logs(name).slice(-2_000)}`);
-    }, `${name} is ready`);
+    };
+    await until(isReady, `${name} is ready`, READY_WITHIN_MS);
   }
 
   /** Starts a process without waiting for it. */
