@@ -4,14 +4,15 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { apiServer, makeNamespace } from "../harness/kube-cluster.ts";
-import { KubeRig, valuesOf } from "../harness/kube-rig.ts";
+import { type ConfigMap, KubeRig, valuesOf } from "../harness/kube-rig.ts";
 
 const access = apiServer();
 
 type Step =
   | { readonly what: "write"; readonly name: string; readonly value: string }
   | { readonly what: "remove"; readonly name: string }
-  | { readonly what: "put"; readonly name: string; readonly value: string }
+  /** This process writes it; what was answered reaches the informer at once, or with a later such step. */
+  | { readonly what: "put"; readonly name: string; readonly value: string; readonly late: boolean }
   | { readonly what: "freeze" | "thaw" | "reset" | "cut" | "end" | "expire" | "garbage" | "healthy" }
   | { readonly what: "bookmarks"; readonly told: "all" | "list-end" | "none" }
   | { readonly what: "refuse"; readonly status: number; readonly lists: boolean }
@@ -21,7 +22,7 @@ const name = fc.constantFrom("a", "b", "c", "d", "e");
 const value = fc.stringMatching(/^[a-z]{1,8}$/);
 const change: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ what: fc.constant("write" as const), name, value }),
-  fc.record({ what: fc.constant("put" as const), name, value }),
+  fc.record({ what: fc.constant("put" as const), name, value, late: fc.boolean() }),
   fc.record({ what: fc.constant("remove" as const), name }),
 );
 const fault: fc.Arbitrary<Step> = fc.oneof(
@@ -44,7 +45,7 @@ const story = fc.array(fc.oneof({ arbitrary: change, weight: 3 }, { arbitrary: f
 const EXPIRED = `{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n`;
 const MERGE = { "content-type": "application/merge-patch+json" };
 
-async function take(rig: KubeRig, step: Step, put: (object: unknown) => void): Promise<void> {
+async function take(rig: KubeRig, step: Step, put: (object: unknown, late: boolean) => void): Promise<void> {
   const { proxy } = rig;
   switch (step.what) {
     case "write":
@@ -54,7 +55,7 @@ async function take(rig: KubeRig, step: Step, put: (object: unknown) => void): P
     case "put": {
       const patch = { data: { value: step.value } };
       const { status, body } = await access.call("PATCH", `${rig.path}/${step.name}`, patch, MERGE);
-      if (status === 200) put(body);
+      if (status === 200) put(body, step.late);
       return;
     }
     case "freeze":
@@ -96,12 +97,20 @@ async function live(steps: readonly Step[]): Promise<void> {
     const revisions: bigint[] = [];
     informer.onChange(() => revisions.push(informer.revision));
     const started = informer.start();
-    for (const step of steps) await take(rig, step, (object) => informer.put(object as never));
+    const answers: ConfigMap[] = [];
+    for (const step of steps) {
+      await take(rig, step, (object, late) => {
+        answers.push(object as ConfigMap);
+        if (!late) for (const answer of answers.splice(0)) informer.put(answer);
+      });
+    }
     rig.proxy.thaw();
     rig.proxy.refuse(() => undefined);
     rig.proxy.bookmarks = "all";
     await started;
     await rig.converged(informer);
+    // The latest of all.
+    for (const answer of answers) informer.put(answer);
     expect(valuesOf([...informer.objects.values()])).toEqual(await rig.stored());
     expect(revisions).toEqual(revisions.toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0)));
     for (const [key, last] of told) expect([key, last]).toEqual([key, valueNow(key)]);

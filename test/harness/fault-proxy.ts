@@ -148,7 +148,7 @@ export class FaultProxy {
     const seen = { atMs: performance.now(), method, path: url.pathname, query, isWatch };
     this.requests.push(seen);
     const gone = new AbortController();
-    response.on("close", () => gone.abort());
+    response.on("close", () => gone.abort()).on("error", () => gone.abort());
     try {
       const body = Buffer.concat(await request.toArray()).toString();
       await this.#frozen?.promise;
@@ -204,12 +204,13 @@ class WatchThrough {
   }
 
   pass(line: string): void {
+    if (this.#response.writableEnded) return;
     if (this.cut) this.end(line.slice(0, line.length / 2));
     else this.#response.write(`${line}\n`);
   }
 
   end(text: string): void {
-    this.#response.end(text);
+    if (!this.#response.writableEnded) this.#response.end(text);
   }
 }
 
