@@ -7,7 +7,7 @@
 // it counts, the same goes on for `warm-minutes`: what is remembered for ten minutes (proven tokens, member lists) comes
 // to its level, and memories with a cap are filled to it. At the end all are gone, and counts must be 0 again.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -18,7 +18,7 @@ import { metricIn, metricsAt } from "../test/harness/metrics.ts";
 import { type Standalone, startStandalone } from "../test/harness/standalone.ts";
 import { until } from "../test/harness/until.ts";
 import { Crowd } from "./crowd.ts";
-import type { HeapReading } from "./heap-probe.ts";
+import { askHeap } from "./ask-heap.ts";
 import { isFlat, type Sample, slopeOf } from "./slope.ts";
 
 const { values } = parseArgs({
@@ -126,35 +126,13 @@ async function makeTopic(http: string): Promise<void> {
 
 /** Asks every process for what it holds after a collection. */
 async function sampleAll(watched: readonly Watched[], folder: string, minute: number): Promise<void> {
-  for (const { name, pid, series } of watched) {
-    const before = linesOf(folder, pid).length;
-    process.kill(pid, "SIGUSR2");
-    const lines = await until(
-      () => {
-        const now = linesOf(folder, pid);
-        return now.length > before && now;
-      },
-      `${name} tells its heap`,
-      ANSWER_MS,
-    );
-    const reading = JSON.parse(lines.at(-1) ?? "") as HeapReading;
+  for (const { pid, series } of watched) {
+    const reading = await askHeap(folder, pid);
     series.heap.push({ minute, value: reading.heap });
     series.code.push({ minute, value: reading.code });
     series.rss.push({ minute, value: reading.rss });
     series.handles.push({ minute, value: reading.handles });
     series.files.push({ minute, value: readdirSync(`/proc/${pid}/fd`).length });
-  }
-}
-
-function linesOf(folder: string, pid: number): readonly string[] {
-  try {
-    const text = readFileSync(join(folder, String(pid)), "utf8");
-    return text
-      .slice(0, text.lastIndexOf("\n") + 1)
-      .split("\n")
-      .filter((line) => line !== "");
-  } catch {
-    return [];
   }
 }
 

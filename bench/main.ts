@@ -11,6 +11,8 @@ const BENCHES: Readonly<Record<string, string>> = {
   idle: "what a client that only waits costs a gateway and a router: memory, and being let in  [connections] [steps]",
   churn:
     "what coming and going leaves behind: slopes of memory, handles, files  [--minutes] [--connections] [--percent]",
+  "operator-topics":
+    "what very many Topics cost an operator in Kubernetes  [--topics 10000] [--starts 3] [--applied 200]",
   failures: "what a death costs: lost, doubled, told, time to the next delivery  [--runs 20] [--only router-killed]",
 };
 

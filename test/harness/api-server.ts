@@ -110,6 +110,11 @@ export class ApiServer {
     }
   }
 
+  /** Where etcd answers anybody of this machine, in plain text. */
+  get etcdUrl(): string {
+    return `http://127.0.0.1:${this.#etcdPort}`;
+  }
+
   get isRunning(): boolean {
     return isAlive(this.#children.get("kube-apiserver"));
   }
