@@ -89,6 +89,7 @@ securityContext:
 startupProbe:
   httpGet: {path: /healthz, port: probes}
   periodSeconds: 1
+  timeoutSeconds: 5
   failureThreshold: 120
 # A process that is busy is not dead: half a minute without an answer is.
 livenessProbe:
