@@ -200,7 +200,8 @@ export class LeaderElector implements Component {
     if (leading === this.#told) return;
     this.#told = leading;
     const { log, identity, onChange } = this.#options;
-    log.info({ identity, leading }, leading ? "leading begins" : "leading ends");
+    if (leading) log.info({ identity }, "leading begins");
+    else log.info({ identity }, "leading ends");
     onChange(leading);
   }
 }

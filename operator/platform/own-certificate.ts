@@ -49,7 +49,7 @@ export class OwnCertificate implements Component {
     for (const secret of this.#options.informer.objects.values()) {
       const problem = this.#take(secret);
       if (problem === undefined) continue;
-      this.#options.log.error({ secret: secret.metadata.name, problem }, "own certificate not usable, last one kept");
+      this.#options.log.error({ object: secret.metadata.name, problem }, "own certificate not usable, last one kept");
     }
   }
 
