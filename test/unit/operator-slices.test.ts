@@ -1,26 +1,7 @@
 import { expect, test } from "vitest";
 import type { Topic } from "#core/domain/topic.ts";
 import { judgeManifests } from "../../operator/schema/manifests.ts";
-
-/** Milliseconds of processor time that work may take between two turns of the event loop. */
-const STALL_MS = 50;
-
-/** Runs work and answers the most processor time that passed between two turns of the event loop meanwhile. */
-async function longestTurn(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0;
-  let isRunning = true;
-  let before = process.threadCpuUsage();
-  const look = (): void => {
-    const { user, system } = process.threadCpuUsage(before);
-    longest = Math.max(longest, (user + system) / 1_000);
-    before = process.threadCpuUsage();
-    if (isRunning) setImmediate(look);
-  };
-  setImmediate(look);
-  await work();
-  isRunning = false;
-  return longest;
-}
+import { longestTurn, STALL_MS } from "../harness/longest-turn.ts";
 
 function manifests(count: number): string {
   const one = (index: number): string =>
