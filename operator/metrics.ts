@@ -61,6 +61,7 @@ interface OperatorState {
   readonly processes: Pick<Processes, "all">;
   readonly topics: () => number;
   readonly undecidedTopics: () => number;
+  readonly notReadyTopics: () => number;
   readonly sizes: () => { readonly files: number; readonly httpTopics: number };
   /** Sync streams of a role. */
   readonly streams: (role: ProcessRole) => number;
@@ -73,6 +74,9 @@ export function registerOperatorState(registry: Registry, state: OperatorState):
   readGauge(registry, "earshot_operator_topics", "Topics in force.", state.topics);
   const undecided = "Topics of which it is not decided yet whether every process has their newest generation.";
   readGauge(registry, "earshot_operator_undecided_topics", undecided, state.undecidedTopics);
+  const notReady =
+    "Topics that are not Ready, as the operator that leads sees it: they wait for processes, or are wrong.";
+  readGauge(registry, "earshot_operator_not_ready_topics", notReady, state.notReadyTopics);
   const files = `Manifest files that are read, ${FILES_MAX} at most; those beyond are told and left out.`;
   readGauge(registry, "earshot_operator_manifest_files", files, () => state.sizes().files);
   const made = "Topics made over HTTP or gRPC; at the setting httpTopicsMax one more is told quota_exceeded.";

@@ -112,6 +112,7 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     processes,
     topics: () => catalog.entries.size,
     undecidedTopics: () => terms.undecided,
+    notReadyTopics: () => terms.notReady,
     sizes: () => topics.sizes,
     streams: (role) => server.count(role),
   });

@@ -55,6 +55,11 @@ export class Terms implements Component {
     return this.#term?.keeper.undecided ?? 0;
   }
 
+  /** Topics that are not Ready; 0 where another operator decides. */
+  get notReady(): number {
+    return this.#term?.keeper.notReady ?? 0;
+  }
+
   /** The map that this operator planned last; undefined where another one plans. */
   get map(): ShardMap | undefined {
     return this.#term?.reconciler.map;

@@ -53,6 +53,7 @@ export class StatusKeeper implements Component {
   readonly #decided = new Map<string, Decided>();
   readonly #hot = new Map<string, HotState>();
   readonly #statuses = new Map<string, TopicStatus>();
+  readonly #notReady = new Set<string>();
   readonly #timer: Timer;
   readonly #unlisten: () => void;
   readonly #unlistenAnswers: () => void;
@@ -74,6 +75,11 @@ export class StatusKeeper implements Component {
   /** Topics whose generation is not decided yet. */
   get undecided(): number {
     return this.#undecided.size;
+  }
+
+  /** Topics that are not Ready: waiting, or wrong. */
+  get notReady(): number {
+    return this.#notReady.size;
   }
 
   /** Takes on the Topics that are there already, in slices. */
@@ -98,7 +104,8 @@ export class StatusKeeper implements Component {
     const { catalog, store, clock } = this.#options;
     const entry = catalog.entries.get(key);
     if (entry === undefined) {
-      for (const known of [this.#undecided, this.#decided, this.#hot, this.#statuses]) known.delete(key);
+      for (const known of [this.#undecided, this.#decided, this.#hot, this.#statuses, this.#notReady])
+        known.delete(key);
       return;
     }
     const { generation } = entry.stored;
@@ -176,6 +183,8 @@ export class StatusKeeper implements Component {
     };
     const status = decideStatus(facts, previous, clock.now());
     this.#statuses.set(key, status);
+    if (status.conditions.some(({ type, status: is }) => type === "Ready" && is === "True")) this.#notReady.delete(key);
+    else this.#notReady.add(key);
     if (status !== previous) store.putStatus(key, status);
   }
 }

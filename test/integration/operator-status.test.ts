@@ -73,10 +73,12 @@ test("a Topic whose router reports very many subscriptions is Hot, and a wrong m
   router.report({ hotTopics: [{ topic: "default.demo", subscriptions: 10n }] });
   await until(() => conditions(fleet, "default.demo")["Hot"] === "True ManySubscriptions", "it is hot");
   expect(await fleet.metrics("operator-0")).toMatch(/earshot_operator_hot_topics\{role="operator"\} 1/);
+  expect(await fleet.metrics("operator-0")).toMatch(/earshot_operator_not_ready_topics\{role="operator"\} 0/);
   const path = joinPath(fleet.topicsFolder, "topics-0.yaml");
   fleet.writeTopics("topics-0.yaml", readFileSync(path, "utf8").replace("Public", "Open"));
   await until(() => conditions(fleet, "default.demo")["Stalled"] === "True Invalid", "it is stalled");
   expect(conditions(fleet, "default.demo")).toMatchObject({ Accepted: "False Invalid", Ready: "False Invalid" });
+  expect(await fleet.metrics("operator-0")).toMatch(/earshot_operator_not_ready_topics\{role="operator"\} 1/);
 });
 
 test("a status that the disk does not take is told once, and everything else goes on", async () => {
