@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import type { Router } from "#core/domain/shard-map.ts";
+import type { Topic } from "#core/domain/topic.ts";
 import { createPeerIdentity } from "#core/fleet/peer-identity.ts";
 import { type InstallationRole, peerAccount, peerDomain, peerServerName } from "#core/fleet/peer-names.ts";
 import { ServiceAccounts } from "#core/fleet/service-accounts.ts";
@@ -45,6 +46,8 @@ export class ProvenFleet {
   readonly folder = mkdtempSync(join(tmpdir(), "earshot-proven-"));
   readonly authority = new TestAuthority(PEER_AUDIENCE);
   readonly cluster: TestCluster;
+  /** What the next `serve` tells of. */
+  topics: readonly Topic[] = [handTopic("shop.demo", { permissions: "Public" })];
   readonly accounts: ServiceAccounts;
   readonly operator: ScriptedOperator;
   readonly #pods = new Map<string, Pod>();
@@ -168,7 +171,7 @@ export class ProvenFleet {
       this.#epoch,
       routers.map((name) => this.router(name)),
     );
-    const topics = [topicToRecord(handTopic("shop.demo", { permissions: "Public" }))];
+    const topics = this.topics.map(topicToRecord);
     for (const stream of this.operator.streams) {
       if (!stream.open) continue;
       const shardMap = shardMapToProto(map);

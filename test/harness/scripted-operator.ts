@@ -4,7 +4,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EarshotError } from "#core/runtime/errors.ts";
 import { bindService, createGrpcServer, listenGrpc, type ServerDuplexStream } from "#core/runtime/grpc.ts";
-import { secretIdentity } from "#core/runtime/peer-identity.ts";
+import { type PeerIdentity, secretIdentity } from "#core/runtime/peer-identity.ts";
 import {
   ControlPlaneService,
   type Hello,
@@ -77,8 +77,10 @@ export class ScriptedOperator {
     this.address = address;
   }
 
-  static async listen(peerSecret: string): Promise<ScriptedOperator> {
-    const server = createGrpcServer({ judge: secretIdentity(peerSecret).judge });
+  /** `proof`: the secret of the fleet, or what its processes are in the place of one. */
+  static async listen(proof: string | PeerIdentity): Promise<ScriptedOperator> {
+    const identity = typeof proof === "string" ? secretIdentity(proof) : proof;
+    const server = createGrpcServer({ judge: identity.judge });
     const found: { operator?: ScriptedOperator } = {};
     bindService(server, ControlPlaneService, {
       sync: (call) => found.operator?.serve(new OperatorStream(call)),
@@ -87,7 +89,7 @@ export class ScriptedOperator {
         return (await found.operator?.mutate(request)) ?? create(MutateTopicResponseSchema);
       },
     });
-    const port = await listenGrpc(server, "127.0.0.1", 0);
+    const port = await listenGrpc(server, "127.0.0.1", 0, identity.tls);
     found.operator = new ScriptedOperator(server, `127.0.0.1:${port}`);
     return found.operator;
   }
