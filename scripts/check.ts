@@ -11,6 +11,8 @@ interface Check {
   readonly command: readonly [string, ...string[]];
   /** What to do when it fails. */
   readonly mend: string;
+  /** Left out, and told, where the machine lacks its program. */
+  readonly isOptional?: true;
 }
 
 const CHECKS: readonly Check[] = [
@@ -24,6 +26,12 @@ const CHECKS: readonly Check[] = [
   { name: "format", command: ["biome", "format", "."], mend: "npm run format" },
   { name: "unused code", command: ["knip"], mend: "delete what nobody uses" },
   { name: "proto lint", command: ["buf", "lint"], mend: "mend the .proto files named above" },
+  {
+    name: "chart lint",
+    command: ["helm", "lint", "--strict", "charts/earshot"],
+    mend: "mend the templates named above",
+    isOptional: true,
+  },
 ];
 
 function run(command: readonly string[], cwd = "."): { ok: boolean; output: string } {
@@ -50,7 +58,14 @@ function report(name: string, result: { ok: boolean; output: string }, mend: str
   return result.ok;
 }
 
-const outcomes = CHECKS.map(({ name, command, mend }) => report(name, run(command), mend));
+/** Whether a check can be made here; says so where not. */
+function canRun({ name, command: [program], isOptional }: Check): boolean {
+  const isThere = isOptional !== true || spawnSync(program, ["version"]).error === undefined;
+  if (!isThere) process.stdout.write(`skipped ${name}: there is no ${program} here\n`);
+  return isThere;
+}
+
+const outcomes = CHECKS.filter(canRun).map(({ name, command, mend }) => report(name, run(command), mend));
 outcomes.push(report("generated code", generatedIsFresh(), "npm run generate, and commit proto/gen"));
 const passed = outcomes.filter((ok) => ok).length;
 const failed = outcomes.length - passed;
