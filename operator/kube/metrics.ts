@@ -24,20 +24,34 @@ function histogram(registry: Registry, shape: Shape): Histogram {
   return existing ?? new Histogram({ ...shape, buckets: SECONDS_BUCKETS, registers: [registry] });
 }
 
-/** Gauges that are read when somebody asks, by the name of whoever is read. */
-const READERS = new WeakMap<Gauge, Map<string, () => number>>();
+/** How several of one name, say informers of one kind of object in several namespaces, are one number. */
+type Combine = (numbers: readonly number[]) => number;
 
-function readNamed(registry: Registry, shape: Omit<Shape, "labelNames">, name: string, read: () => number): void {
+const sum: Combine = (numbers) => numbers.reduce((total, number) => total + number, 0);
+const least: Combine = (numbers) => Math.min(...numbers);
+const most: Combine = (numbers) => Math.max(...numbers);
+
+/** Of a gauge that is read when somebody asks: whom to ask, by name. */
+const READERS = new WeakMap<Gauge, Map<string, (() => number)[]>>();
+
+interface Named {
+  readonly registry: Registry;
+  readonly name: string;
+  readonly combine?: Combine;
+}
+
+function readNamed(named: Named, shape: Omit<Shape, "labelNames">, read: () => number): void {
+  const { registry, name, combine = sum } = named;
   const existing = registry.getSingleMetric(shape.name) as Gauge | undefined;
-  const readers = (existing === undefined ? undefined : READERS.get(existing)) ?? new Map<string, () => number>();
-  readers.set(name, read);
+  const readers = (existing && READERS.get(existing)) ?? new Map<string, (() => number)[]>();
+  readers.set(name, [...(readers.get(name) ?? []), read]);
   if (existing !== undefined) return;
   const gauge: Gauge = new Gauge({
     ...shape,
     labelNames: ["name"],
     registers: [registry],
     collect: () => {
-      for (const [label, value] of readers) gauge.set({ name: label }, value());
+      for (const [label, reads] of readers) gauge.set({ name: label }, combine(reads.map((one) => one())));
     },
   });
   READERS.set(gauge, readers);
@@ -88,12 +102,12 @@ export function queueMetrics(registry: Registry, name: string, state: QueueState
     labelNames,
   });
   const depth = { name: "workqueue_depth", help: "Keys that wait in a work queue: each once at most." };
-  readNamed(registry, depth, name, state.depth);
+  readNamed({ registry, name }, depth, state.depth);
   const unfinished = {
     name: "workqueue_unfinished_work_seconds",
     help: "Seconds that what is in hand of a work queue has taken so far.",
   };
-  readNamed(registry, unfinished, name, () => state.unfinishedMs() / 1_000);
+  readNamed({ registry, name }, unfinished, () => state.unfinishedMs() / 1_000);
   adds.inc({ name }, 0);
   retries.inc({ name }, 0);
   waited.zero({ name });
@@ -142,7 +156,7 @@ export function leaderMetric(registry: Registry, name: string, leading: () => bo
     name: "leader_election_master_status",
     help: "Whether this process holds the Lease of that name.",
   };
-  readNamed(registry, status, name, () => (leading() ? 1 : 0));
+  readNamed({ registry, name }, status, () => (leading() ? 1 : 0));
 }
 
 export interface InformerState {
@@ -159,17 +173,17 @@ export interface InformerMetrics {
 
 export function informerMetrics(registry: Registry, name: string, state: InformerState): InformerMetrics {
   const objects = { name: "earshot_operator_informer_objects", help: "Objects that an informer holds." };
-  readNamed(registry, objects, name, state.objects);
+  readNamed({ registry, name }, objects, state.objects);
   const synced = {
     name: "earshot_operator_informer_synced",
     help: "Whether an informer has had its first whole list.",
   };
-  readNamed(registry, synced, name, () => (state.synced() ? 1 : 0));
+  readNamed({ registry, name, combine: least }, synced, () => (state.synced() ? 1 : 0));
   const silent = {
     name: "earshot_operator_informer_silent_seconds",
     help: "Seconds since an informer last heard from the API server; beyond 100 it asks anew.",
   };
-  readNamed(registry, silent, name, () => state.silentMs() / 1_000);
+  readNamed({ registry, name, combine: most }, silent, () => state.silentMs() / 1_000);
   const lists = counter(registry, {
     name: "earshot_operator_informer_lists_total",
     help: "Whole lists that an informer has taken: one at its start, and one wherever a watch could not go on.",

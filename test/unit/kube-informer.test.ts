@@ -322,6 +322,23 @@ test("tens of thousands of objects do not hold the event loop", async () => {
   expect(informer.objects.size).toBe(20_000);
 });
 
+test("informers of one name are counted together, and all of them are synced or none", async () => {
+  const { api, registry, clock, informer } = await synced();
+  const other = new Informer<Thing>({ api, path: "/there/things", name: "things", clock, registry, log: silent() });
+  informers.push(other);
+  const metric = async (name: string): Promise<number> =>
+    metricIn(await registry.metrics(), `earshot_operator_informer_${name}`, 'name="things"');
+  expect([await metric("objects"), await metric("synced")]).toEqual([2, 0]);
+  clock.advance(5_000);
+  expect(await metric("silent_seconds")).toBe(5);
+  const started = other.start();
+  await settled();
+  api.last.say(added("c", 5), listEnd(9));
+  await started;
+  expect([await metric("objects"), await metric("synced"), informer.objects.size]).toEqual([3, 1, 2]);
+  expect(await metric("silent_seconds")).toBe(5);
+});
+
 async function linesIn(pieces: readonly string[], bytesMax?: number): Promise<string[]> {
   const lines: string[] = [];
   const stream = (async function* () {
