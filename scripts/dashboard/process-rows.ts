@@ -60,7 +60,7 @@ export const CONTROL: Row = {
       unit: "short",
       queries: [
         ["max(earshot_operator_topics{@})", "in force"],
-        ["max(earshot_operator_undecided_topics{@})", "undecided"],
+        ["max(earshot_operator_not_ready_topics{@})", "not Ready"],
         ["max(earshot_operator_rejected_manifests{@})", "rejected"],
       ],
     },

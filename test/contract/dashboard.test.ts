@@ -2,10 +2,11 @@
 // is one to Prometheus, and Grafana finds in it what it needs. That it is fresh is checked in docs.test.ts.
 
 import { spawnSync } from "node:child_process";
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { knownMetrics } from "../monitoring/known-metrics.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROMTOOL = spawnSync("promtool", ["--version"]).status === 0;
@@ -63,22 +64,8 @@ test("one chooses the Prometheus, the namespace and the installation, and every 
   }
 });
 
-/** What the operator exposes only in Kubernetes, so that docs/metrics.md, made on one machine, has it not. */
-const KUBERNETES_ONLY = ["leader_election_master_status"];
-
 test("every metric that it names is exposed or recorded", () => {
-  const page = readFileSync(join(ROOT, "docs/metrics.md"), "utf8");
-  const exposed = new Map(
-    [...page.matchAll(/^\| `(\w+)` \| (\w+) \|/gm)].map(([, name = "", type = ""]) => [name, type]),
-  );
-  const rules = readFileSync(join(ROOT, "charts/earshot/files/rules.yaml"), "utf8");
-  const recorded = new Set([...rules.matchAll(/record: (\S+)/g)].map(([, name = ""]) => name));
-  const operator = globSync("operator/**/*.ts", { cwd: ROOT }).map((file) => readFileSync(join(ROOT, file), "utf8"));
-  const isThere = (name: string): boolean => {
-    const bare = name.replace(/_(bucket|count|sum)$/, "");
-    if (exposed.has(name) || recorded.has(name) || exposed.get(bare) === "histogram") return true;
-    return KUBERNETES_ONLY.includes(name) && operator.some((text) => text.includes(`"${name}"`));
-  };
+  const isThere = knownMetrics();
   const missing = expressions.flatMap(({ title, expr }) =>
     [...expr.matchAll(/([a-z_]+(?::[\w:]+)?)\{/g)].flatMap(([, name = ""]) =>
       isThere(name) ? [] : [`${title}: ${name}`],

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { knownMetrics } from "../monitoring/known-metrics.ts";
 import { ALERT_CASES, type SeriesValues, TIMED_CASES, WELL } from "../monitoring/alert-cases.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -54,6 +55,15 @@ test("recorded series are named level:metric:operations", () => {
   const names = rules.flatMap(({ record }) => (record === undefined ? [] : [record]));
   expect(names.length).toBeGreaterThan(10);
   for (const name of names) expect(name).toMatch(/^namespace_release:earshot_[a-z_]+:[a-z]\w+$/);
+});
+
+test("every metric that a rule names is exposed or recorded", () => {
+  const isThere = knownMetrics();
+  const names = rules.flatMap(({ expr }) =>
+    [...expr.matchAll(/(?:namespace_release:|earshot_|leader_)[\w:]+/g)].map(([name]) => name),
+  );
+  expect(names.length).toBeGreaterThan(50);
+  expect([...new Set(names)].filter((name) => !isThere(name))).toEqual([]);
 });
 
 describe.skipIf(!PROMTOOL)("by promtool (skipped where promtool is not there)", () => {

@@ -117,10 +117,11 @@ function certificate(days: number): SeriesValues {
   };
 }
 
-/** One that the operator keeps in a Secret. */
-function keptCertificate(days: number): SeriesValues {
+/** The same at the public port. */
+function publicCertificate(days: number): SeriesValues {
   return {
-    [`earshot_certificate_expiry_timestamp_seconds${of("operator", 'component="ca"')}`]: always(days * 86_400),
+    [`earshot_peer_certificate_expiry_seconds${of("router")}`]: always(90 * 86_400),
+    [`earshot_public_certificate_expiry_seconds${of("router")}`]: always(days * 86_400),
   };
 }
 
@@ -204,8 +205,8 @@ const CONTROL_PLANE: readonly AlertCase[] = [
   },
   {
     alert: "EarshotTopicsNotReady",
-    of: "undecided Topics",
-    series: (count) => ({ [`earshot_operator_undecided_topics${of("operator")}`]: always(count) }),
+    of: "Topics",
+    series: (count) => ({ [`earshot_operator_not_ready_topics${of("operator")}`]: always(count) }),
     fires: 1,
     silent: 0,
     notYetMinutes: 14,
@@ -238,8 +239,8 @@ const CONTROL_PLANE: readonly AlertCase[] = [
   {
     alert: "EarshotCertificateNearEnd",
     labels: 'severity="critical"',
-    of: "days are left of one that the operator keeps",
-    series: keptCertificate,
+    of: "days are left of the public one",
+    series: publicCertificate,
     fires: 3,
     silent: 4,
   },
@@ -385,5 +386,4 @@ export const WELL: SeriesValues = {
   ...canary(0),
   ...shards(1)(0),
   ...certificate(90),
-  ...keptCertificate(90),
 };
