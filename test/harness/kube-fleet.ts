@@ -79,9 +79,14 @@ export class KubeFleet {
     await this.#endpoint(name, true);
   }
 
-  /** Starts a process without telling Kubernetes, as while its API is away; resolves when it is ready. */
-  startUnseen(name: string): Promise<void> {
-    return this.processes.start(name);
+  /** Tells Kubernetes which routers and gateways run, where its API was away meanwhile. */
+  async tellEndpoints(): Promise<void> {
+    for (const role of ["router", "gateway"] as const) {
+      for (const name of this.#endpoints[role].keys()) {
+        this.#endpoints[role].set(name, this.processes.isRunning(name));
+      }
+      await this.#writeSlice(role);
+    }
   }
 
   /** Ends a process at once; Kubernetes sees it not ready. */
@@ -96,13 +101,14 @@ export class KubeFleet {
     await this.processes.ended(name);
   }
 
-  /** A pod more, or one less: its place is gone. */
+  /** A pod more: its name. */
   async add(role: Role): Promise<string> {
     const name = this.processes.addPlace(role);
     await this.start(name);
     return name;
   }
 
+  /** A pod less: its place is gone. */
   async remove(name: string): Promise<void> {
     await this.killUnseen(name);
     this.#endpoints[roleOf(name)].delete(name);
