@@ -18,6 +18,8 @@ import { ServiceAccountKeys } from "../kube/service-account-keys.ts";
 import { KubeShardMapStore, shardMapsPath } from "../stores/kube-shard-map-store.ts";
 import { KubeTopicStore } from "../stores/kube-topic-store.ts";
 import { type TopicObject, topicsPath } from "../stores/topic-object.ts";
+import { CertificateAuthority } from "../tls/authority.ts";
+import { KubeSecrets } from "../tls/kube-secrets.ts";
 import { type EndpointSlice, KubeEndpoints, SERVICE_LABEL } from "./kube-endpoints.ts";
 import { OwnCertificate, type TlsSecret } from "./own-certificate.ts";
 import type { Leadership, Platform } from "./platform.ts";
@@ -76,6 +78,15 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
   const keys = new ServiceAccountKeys(common);
   const certificate = config.tlsAuthority ? ownCertificate(common, namespace, `${release}-operator-tls`) : undefined;
   await Promise.all([slices.start(), shardMaps.start(), keys.start(), certificate?.start()]);
+  const authority = config.tlsAuthority
+    ? new CertificateAuthority({
+        ...parts,
+        store: new KubeSecrets({ api, namespace, owners }),
+        installation: { release, namespace },
+        leadership,
+      })
+    : undefined;
+  authority?.start();
   leadership.start();
   return {
     topics,
@@ -86,7 +97,8 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
     clusterKeys: keys,
     close: async () => {
       // What is under way is written while this operator still leads.
-      for (const part of [topics, events, leadership, keys, certificate, shardMaps, slices, api]) await part?.close();
+      for (const part of [topics, events, authority, leadership, keys, certificate, shardMaps, slices, api])
+        await part?.close();
     },
   };
 }
