@@ -165,7 +165,8 @@ lifecycle:
     - serviceAccountToken:
         path: token
         audience: {{ include "earshot.peerDomain" .root }}
-        expirationSeconds: 3600
+        {{- /* A kubelet asks for the next one at 80 % of this: with the API server away, five hours are left at least. */}}
+        expirationSeconds: 86400
 {{- if .root.Values.publish.tls.secretName }}
 - name: public-tls
   secret: {secretName: {{ .root.Values.publish.tls.secretName }}, defaultMode: 0440}
