@@ -3,7 +3,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { KubeFleet } from "../test/harness/kube-fleet.ts";
-import { stored, topicOf, topicPath } from "../test/harness/kube-topics.ts";
+import { getTopic, stored, TOPICS_API, topicOf, topicPath } from "../test/harness/kube-topics.ts";
 import { until } from "../test/harness/until.ts";
 
 /** As an application's: some of the policy, a few subjects. */
@@ -26,38 +26,65 @@ const SPEC = {
 /** Writes of one transaction: the most that etcd takes. */
 const TRANSACTION_LENGTH_MAX = 128;
 
-/** Milliseconds in which the API server has heard of what etcd has. */
-const SEEN_MS = 120_000;
+/** Milliseconds in which the API server has read what etcd has. */
+const SEEN_MS = 900_000;
+
+export interface Template {
+  readonly metadata: object;
+  readonly status?: { readonly topicId?: string };
+}
 
 interface Found {
   readonly kvs?: readonly { readonly value: string }[];
 }
 
-/** `count` Topics `<prefix>-<index>`, spread over namespaces that are there. */
-export async function makeManyTopics(fleet: KubeFleet, namespaces: readonly string[], count: number): Promise<void> {
-  const [first = ""] = namespaces;
-  stored(await fleet.api.call("POST", topicPath(first), topicOf("template", SPEC)));
-  const key = (namespace: string, name: string): string => base64(`/registry/earshot.dev/topics/${namespace}/${name}`);
-  const found = await ask<Found>(fleet, "range", { key: key(first, "template") });
-  const template = JSON.parse(Buffer.from(found.kvs?.[0]?.value ?? "", "base64").toString()) as Template;
-  stored(await fleet.api.call("DELETE", topicPath(first, "template")));
+/** What etcd keeps of one Topic: of one that has just been made, or that an operator has written a status of. */
+export async function takeTemplate(fleet: KubeFleet, namespace: string, isWritten: boolean): Promise<Template> {
+  stored(await fleet.api.call("POST", topicPath(namespace), topicOf("template", SPEC)));
+  const isReady = async (): Promise<boolean> => {
+    const { conditions } = (await getTopic(fleet.api, namespace, "template")).status;
+    return conditions.some(({ type, status }) => type === "Ready" && status === "True");
+  };
+  if (isWritten) await until(isReady, "the template is Ready", SEEN_MS);
+  const found = await ask<Found>(fleet, "range", { key: etcdKey(namespace, "template") });
+  stored(await fleet.api.call("DELETE", topicPath(namespace, "template")));
+  return JSON.parse(Buffer.from(found.kvs?.[0]?.value ?? "", "base64").toString()) as Template;
+}
+
+/** `count` Topics `topic-<index>`, spread over namespaces that are there. */
+export async function makeManyTopics(
+  fleet: KubeFleet,
+  template: Template,
+  namespaces: readonly string[],
+  count: number,
+): Promise<void> {
   for (let from = 0; from < count; from += TRANSACTION_LENGTH_MAX) {
     const length = Math.min(TRANSACTION_LENGTH_MAX, count - from);
     const success = Array.from({ length }, (_, index) => {
       const namespace = namespaces[(from + index) % namespaces.length] ?? "";
       const name = `topic-${from + index}`;
       const metadata = { ...template.metadata, namespace, name, uid: randomUUID() };
-      const value = base64(JSON.stringify({ ...template, metadata }));
-      return { requestPut: { key: key(namespace, name), value } };
+      const { status } = template;
+      const own = status?.topicId === undefined ? status : { ...status, topicId: `${namespace}.${name}` };
+      const value = base64(JSON.stringify({ ...template, metadata, status: own }));
+      return { requestPut: { key: etcdKey(namespace, name), value } };
     });
     await ask(fleet, "txn", { success });
   }
-  const last = topicPath(namespaces[(count - 1) % namespaces.length] ?? "", `topic-${count - 1}`);
-  await until(async () => (await fleet.api.call("GET", last)).status === 200, "the API server has them all", SEEN_MS);
+  const last = await fleet.api.call(
+    "GET",
+    topicPath(namespaces[(count - 1) % namespaces.length] ?? "", `topic-${count - 1}`),
+  );
+  const revision = stored(last).metadata.resourceVersion;
+  const query = `?limit=1&resourceVersion=${revision}&resourceVersionMatch=NotOlderThan`;
+  // Its cache, which lists and watches are served from, reads a change in some 0.2 ms.
+  const isSeen = async (): Promise<boolean> =>
+    (await fleet.api.call("GET", `${TOPICS_API}/topics${query}`)).status === 200;
+  await until(isSeen, "the API server has them all", SEEN_MS);
 }
 
-interface Template {
-  readonly metadata: object;
+function etcdKey(namespace: string, name: string): string {
+  return base64(`/registry/earshot.dev/topics/${namespace}/${name}`);
 }
 
 /** etcd's JSON door (https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway). */
