@@ -12,6 +12,7 @@ import type { Counter, Registry } from "../runtime/metrics.ts";
 import { Slices } from "../runtime/slices.ts";
 import type { PeerIdentity } from "../runtime/peer-identity.ts";
 import type {
+  Members,
   MutateTopicRequest,
   MutateTopicResponse,
   Push,
@@ -55,6 +56,7 @@ export class SyncClient implements Fleet, Component {
   #reporting: Timer | undefined;
   #map: ShardMap = EMPTY_SHARD_MAP;
   #members: readonly FleetMember[] = [];
+  #operators: readonly string[] = [];
   #httpTopicsNamespace = "";
   #serviceAccountKeys: ServiceAccountKeys | undefined;
   #ready = false;
@@ -122,6 +124,11 @@ export class SyncClient implements Fleet, Component {
 
   get operatorConnected(): boolean {
     return (this.#sources?.operators.length ?? 0) > 0;
+  }
+
+  /** Where operators are dialled, as they told last; empty where they do not know. */
+  get operators(): readonly string[] {
+    return this.#operators;
   }
 
   /** Of the store where the Topics are kept, up to which they are applied here; 0: none was told. */
@@ -236,7 +243,7 @@ export class SyncClient implements Fleet, Component {
     if (push.serviceAccountKeys !== undefined && isSource()) this.#setKeys(push.serviceAccountKeys);
     const reason = await this.#applyTopics(push, isSource);
     if (reason === undefined && push.members !== undefined && isSource()) {
-      this.#setMembers(membersFromProto(push.members));
+      this.#setMembers(push.members);
     }
     const mapReason = push.shardMap === undefined ? undefined : this.#applyMap(push.shardMap);
     if (push.released) this.#setReleased();
@@ -281,9 +288,11 @@ export class SyncClient implements Fleet, Component {
     return undefined;
   }
 
-  #setMembers(members: readonly FleetMember[]): void {
-    this.#members = members;
-    for (const listener of this.#memberListeners) listener(members);
+  #setMembers(proto: Members): void {
+    this.#operators = proto.operators;
+    this.#sources?.setOperators(proto.operators);
+    this.#members = membersFromProto(proto);
+    for (const listener of this.#memberListeners) listener(this.#members);
   }
 
   #setKeys(keys: ServiceAccountKeys): void {

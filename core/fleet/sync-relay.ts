@@ -23,7 +23,10 @@ import { SyncSession, type SyncState } from "./sync-session.ts";
 
 export interface SyncRelayOptions {
   readonly fleet: Fleet &
-    Pick<SyncClient, "httpTopicsNamespace" | "topicsRevision" | "serviceAccountKeys" | "onServiceAccountKeys">;
+    Pick<
+      SyncClient,
+      "operators" | "httpTopicsNamespace" | "topicsRevision" | "serviceAccountKeys" | "onServiceAccountKeys"
+    >;
   /** Of this router. */
   readonly incarnation: string;
 }
@@ -57,7 +60,8 @@ export class SyncRelay implements Component {
       topicsVersion: () => 0,
       topicsRevision: () => fleet.topicsRevision,
       map: () => shardMapToProto(fleet.map),
-      members: () => create(MembersSchema, { processes: membersToProto(fleet.members) }),
+      members: () =>
+        create(MembersSchema, { processes: membersToProto(fleet.members), operators: [...fleet.operators] }),
       serviceAccountKeys: () => fleet.serviceAccountKeys,
     };
     this.handlers = {

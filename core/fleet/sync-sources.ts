@@ -44,6 +44,8 @@ interface Source {
   readonly stream: SyncStream;
 }
 
+type Dialled = Pick<PeerEndpoint, "incarnation" | "grpc">;
+
 export class SyncSources {
   readonly #options: SyncSourcesOptions;
   readonly #sources = new Map<string, Source>();
@@ -52,6 +54,7 @@ export class SyncSources {
   readonly #steering: Timer;
   #operatorEverAnswered = false;
   #topicSource: SyncStream | undefined;
+  #told: readonly string[] = [];
   #turn = 0;
   #firstAsked = 0;
 
@@ -93,12 +96,26 @@ export class SyncSources {
   }
 
   #steer(): void {
-    this.#follow("operator", this.#options.peers.list("operator"));
+    this.#follow("operator", this.#operatorsToAsk());
     this.#follow("router", this.#routersToAsk());
     const next = this.#anyLive();
     if (next === undefined || this.#topicSource?.live === true) return;
     this.#take(next);
     next.open();
+  }
+
+  /** Addresses of operators, as one of them told: known besides those that the peers' directory has. */
+  setOperators(addresses: readonly string[]): void {
+    this.#told = addresses;
+    this.#steer();
+  }
+
+  /** By address: whoever is known in both ways is asked once. */
+  #operatorsToAsk(): readonly Dialled[] {
+    const found = this.#options.peers.list("operator");
+    const known = new Set(found.map(({ grpc }) => grpc));
+    const told = this.#told.filter((address) => !known.has(address));
+    return [...found, ...told.map((address) => ({ incarnation: address, grpc: address }))];
   }
 
   #anyLive(): SyncStream | undefined {
@@ -113,7 +130,7 @@ export class SyncSources {
   }
 
   /** Opens streams to peers that are new, closes those to peers that are gone. */
-  #follow(kind: Source["kind"], peers: readonly PeerEndpoint[]): void {
+  #follow(kind: Source["kind"], peers: readonly Dialled[]): void {
     const wanted = new Map(peers.map((peer) => [`${kind} ${peer.incarnation} ${peer.grpc}`, peer]));
     for (const [key, { kind: other, stream }] of this.#sources) {
       if (other !== kind || wanted.has(key)) continue;

@@ -53,6 +53,7 @@ export class MembershipList {
           endpoints.stateOf(state) === "ready"),
     );
     const members = create(MembersSchema, {
+      operators: endpoints.operators().toSorted(),
       processes: [
         { incarnation: self.incarnation, role: Role.OPERATOR, name: self.name },
         ...listed
@@ -60,7 +61,7 @@ export class MembershipList {
           .sort((a, b) => (a.incarnation < b.incarnation ? -1 : 1)),
       ],
     });
-    const known = members.processes.map(({ incarnation }) => incarnation).join();
+    const known = [...members.processes.map(({ incarnation }) => incarnation), ...members.operators].join();
     if (known === this.#known) return false;
     this.#known = known;
     this.#members = members;

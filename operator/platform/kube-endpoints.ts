@@ -3,6 +3,7 @@
 // reports, so a process counts as gone once a later one of its pod has connected.
 
 import type { Unlisten } from "#core/fleet/fleet.ts";
+import { hostPort } from "#core/runtime/process.ts";
 import type { Processes, ProcessRole } from "../control-plane/processes.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { Informer } from "../kube/informer.ts";
@@ -12,6 +13,7 @@ import type { Endpoint, EndpointOwner, Endpoints } from "./platform.ts";
 export interface EndpointSlice extends KubeObject {
   readonly endpoints?:
     | readonly {
+        readonly addresses?: readonly string[];
         readonly conditions?: { readonly ready?: boolean | null; readonly terminating?: boolean | null };
         readonly targetRef?: { readonly kind?: string; readonly name?: string };
         readonly zone?: string;
@@ -19,24 +21,33 @@ export interface EndpointSlice extends KubeObject {
     | null;
 }
 
+const ROLES: readonly PlaceRole[] = ["operator", "router", "gateway"];
+
 export const SERVICE_LABEL = "kubernetes.io/service-name";
 
 interface Place extends Endpoint {
   readonly zone: string;
+  readonly address: string | undefined;
 }
+
+type PlaceRole = keyof KubeEndpointsOptions["services"];
+
+type Places = ReadonlyMap<PlaceRole, ReadonlyMap<string, Place>>;
 
 export interface KubeEndpointsOptions {
   /** Of the slices of both Services; whoever made it starts and closes it. */
   readonly informer: Pick<Informer<EndpointSlice>, "objects" | "onChange">;
   /** Service of each role. */
-  readonly services: Readonly<Record<Exclude<ProcessRole, "presence">, string>>;
+  readonly services: Readonly<Record<"operator" | "router" | "gateway", string>>;
+  /** Where every operator listens. */
+  readonly operatorPort: number;
   readonly processes: Pick<Processes, "named">;
 }
 
 export class KubeEndpoints implements Endpoints {
   readonly #options: KubeEndpointsOptions;
   /** Undefined: to be made anew from the slices. */
-  #places: ReadonlyMap<ProcessRole, ReadonlyMap<string, Place>> | undefined;
+  #places: Places | undefined;
 
   constructor(options: KubeEndpointsOptions) {
     this.#options = options;
@@ -46,11 +57,18 @@ export class KubeEndpoints implements Endpoints {
   }
 
   list(role: ProcessRole): readonly Endpoint[] {
-    return [...(this.#read().get(role)?.values() ?? [])];
+    return role === "presence" ? [] : [...(this.#read().get(role)?.values() ?? [])];
+  }
+
+  operators(): readonly string[] {
+    const places = [...(this.#read().get("operator")?.values() ?? [])];
+    return places.flatMap(({ address }) =>
+      address === undefined ? [] : hostPort(address, this.#options.operatorPort),
+    );
   }
 
   stateOf({ role, name, incarnation }: EndpointOwner): "ready" | "notReady" | "gone" {
-    const place = this.#read().get(role)?.get(name);
+    const place = role === "presence" ? undefined : this.#read().get(role)?.get(name);
     const newest = this.#options.processes.named(role, name);
     if (place === undefined || (newest !== undefined && newest.incarnation !== incarnation)) return "gone";
     return place.ready ? "ready" : "notReady";
@@ -68,13 +86,13 @@ export class KubeEndpoints implements Endpoints {
     return this.#options.informer.onChange(listener);
   }
 
-  #read(): ReadonlyMap<ProcessRole, ReadonlyMap<string, Place>> {
+  #read(): Places {
     if (this.#places !== undefined) return this.#places;
     const { informer, services } = this.#options;
-    const places = new Map<ProcessRole, Map<string, Place>>();
+    const places = new Map<PlaceRole, Map<string, Place>>();
+    const roles = new Map(ROLES.map((role) => [services[role], role]));
     for (const slice of informer.objects.values()) {
-      const service = slice.metadata.labels?.[SERVICE_LABEL];
-      const role = service === services.router ? "router" : service === services.gateway ? "gateway" : undefined;
+      const role = roles.get(slice.metadata.labels?.[SERVICE_LABEL] ?? "");
       if (role === undefined) continue;
       const ofRole = places.get(role) ?? new Map<string, Place>();
       places.set(role, ofRole);
@@ -86,10 +104,10 @@ export class KubeEndpoints implements Endpoints {
 }
 
 function* placesOf({ endpoints }: EndpointSlice): Generator<Place> {
-  for (const { conditions, targetRef, zone = "" } of endpoints ?? []) {
+  for (const { addresses, conditions, targetRef, zone = "" } of endpoints ?? []) {
     if (targetRef?.kind !== "Pod" || targetRef.name === undefined) continue;
     // No condition means ready, by the API's own documentation.
-    yield { name: targetRef.name, ready: conditions?.ready ?? true, zone };
+    yield { name: targetRef.name, ready: conditions?.ready ?? true, zone, address: addresses?.[0] };
   }
 }
 

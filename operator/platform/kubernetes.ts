@@ -25,7 +25,10 @@ import { OwnCertificate, type TlsSecret } from "./own-certificate.ts";
 import type { Leadership, Platform } from "./platform.ts";
 
 export interface KubernetesOptions {
-  readonly config: Pick<Config, "release" | "namespace" | "watchNamespaces" | "httpTopicsMax" | "tlsAuthority">;
+  readonly config: Pick<
+    Config,
+    "release" | "namespace" | "watchNamespaces" | "httpTopicsMax" | "tlsAuthority" | "internalPort"
+  >;
   /** Of this operator. */
   readonly self: { readonly incarnation: string; readonly name: string };
   readonly processes: Processes;
@@ -47,12 +50,12 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
     const identity = `${self.name}_${self.incarnation}`;
     return new LeaderElector({ ...common, namespace, name: release, identity, ownerReferences: owners, onChange });
   });
-  const services = { router: `${release}-router`, gateway: `${release}-gateway` };
+  const services = { operator: `${release}-operator`, router: `${release}-router`, gateway: `${release}-gateway` };
   const slices = new Informer<EndpointSlice>({
     ...common,
     name: "endpointslices",
     path: `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`,
-    query: { labelSelector: `${SERVICE_LABEL} in (${services.router},${services.gateway})` },
+    query: { labelSelector: `${SERVICE_LABEL} in (${Object.values(services).join()})` },
   });
   const shardMaps = new KubeShardMapStore({
     ...common,
@@ -91,7 +94,7 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
   return {
     topics,
     shardMaps,
-    endpoints: new KubeEndpoints({ informer: slices, services, processes }),
+    endpoints: new KubeEndpoints({ informer: slices, services, operatorPort: config.internalPort, processes }),
     leadership,
     tls: certificate?.tls,
     clusterKeys: keys,

@@ -26,6 +26,8 @@ export interface Endpoints {
    * the same place has followed it.
    */
   stateOf(process: EndpointOwner): "ready" | "notReady" | "gone";
+  /** Where operators are dialled, `host:port`, this one among them; empty where processes find them by themselves. */
+  operators(): readonly string[];
   /** Zone of a process, where the place knows and the process does not; "": unknown. */
   zoneOf(name: string): string;
   onChange(listener: () => void): Unlisten;

@@ -45,6 +45,7 @@ export function endpointsOf(peers: PeerDirectory): Endpoints {
     list: (role) => listed(role).map(({ name }) => ({ name, ready: true })),
     stateOf: ({ role, incarnation }) =>
       listed(role).some((peer) => peer.incarnation === incarnation) ? "ready" : "gone",
+    operators: () => [],
     zoneOf: () => "",
     onChange: (listener) => peers.onChange(listener),
   };

@@ -220,6 +220,39 @@ test("Topics come from one operator at a time; when it dies another is asked", a
   await until(() => client.operatorConnected, "and has greeted");
 });
 
+test("an operator that another one tells of is dialled too, once, and let go of when it is told of no more", async () => {
+  const [first, second] = [await operator(), await operator()];
+  const { client, peers } = clientOf();
+  peers.set([peerAt("operator", "op1", first.address)]);
+  const stream = await streamTo(first);
+  await applied(stream, stream.push({ members: { operators: [first.address, second.address] } }));
+  const other = await streamTo(second);
+  expect(other.hello?.wantsTopics).toBe(false);
+  expect(first.streams).toHaveLength(1);
+  expect(client.operators).toEqual([first.address, second.address]);
+  // The directory finds it as well: it stays the one stream that it is.
+  peers.set([peerAt("operator", "op1", first.address), peerAt("operator", second.address, second.address)]);
+  await applied(stream, stream.push({ members: { operators: [first.address] } }));
+  expect(other.open).toBe(true);
+  expect(second.streams).toHaveLength(1);
+  peers.set([peerAt("operator", "op1", first.address)]);
+  await until(() => !other.open, "the stream to the other ends");
+});
+
+test("how far it has the Topics of a store is told to every operator", async () => {
+  const [first, second] = [await operator(), await operator()];
+  const { client, peers } = clientOf();
+  peers.set([peerAt("operator", "op1", first.address), peerAt("operator", "op2", second.address)]);
+  const [one, two] = [await streamTo(first), await streamTo(second)];
+  const revisions = (stream: OperatorStream) =>
+    stream.frames.flatMap((frame) => (frame.case === "report" ? [frame.value.topicsRevision] : []));
+  await applied(one, one.push({ ...fullList(topic("a")), topicsRevision: 41n }));
+  await until(() => revisions(one).includes(41n) && revisions(two).includes(41n), "both are told");
+  // A push of somebody else's Topics does not count.
+  await applied(two, two.push({ ...fullList(topic("ignored")), topicsRevision: 99n }));
+  expect(client.topicsRevision).toBe(41n);
+});
+
 test("reports tell readiness, links and hot topics when they change", async () => {
   const op = await operator();
   const { client, peers } = clientOf();

@@ -21,7 +21,8 @@ beforeEach(() => {
   };
   endpoints = new KubeEndpoints({
     informer: { objects: slices, onChange },
-    services: { router: "es-router", gateway: "es-gateway" },
+    services: { operator: "es-operator", router: "es-router", gateway: "es-gateway" },
+    operatorPort: 7001,
     processes,
   });
 });
@@ -102,6 +103,20 @@ test("zones come from the slices; a pod that is not there has none", () => {
   expect(endpoints.zoneOf("r1")).toBe("z1");
   expect(endpoints.zoneOf("r2")).toBe("");
   expect(endpoints.zoneOf("r3")).toBe("");
+});
+
+test("operators are told by their addresses, of either family", () => {
+  slices.set("o", {
+    metadata: { name: "o", labels: { "kubernetes.io/service-name": "es-operator" } },
+    endpoints: [
+      { addresses: ["10.0.0.1"], targetRef: { kind: "Pod", name: "o1" } },
+      { addresses: ["fd00::1"], conditions: { ready: false }, targetRef: { kind: "Pod", name: "o2" } },
+      { targetRef: { kind: "Pod", name: "without an address yet" } },
+    ],
+  });
+  told();
+  expect(endpoints.operators()).toEqual(["10.0.0.1:7001", "[fd00::1]:7001"]);
+  expect(endpoints.list("router")).toEqual([]);
 });
 
 test("what is no pod, and a slice without endpoints, are passed over", () => {
