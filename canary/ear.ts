@@ -15,7 +15,7 @@ export interface EarOptions {
   /** `host:port` of SubscriberService. */
   readonly address: string;
   readonly topicId: string;
-  readonly credentials: CallerCredentials | undefined;
+  readonly credentials: CallerCredentials;
   readonly clock: Clock;
 }
 

@@ -7,10 +7,12 @@ import { durations } from "#core/runtime/durations.ts";
 import type { Log } from "#core/runtime/log.ts";
 import { type Registry, readCounter, readGauge } from "#core/runtime/metrics.ts";
 import { tellParent } from "#core/runtime/parent.ts";
+import type { CallerCredentials } from "#core/runtime/peer-identity.ts";
 import { Probes } from "#core/runtime/probes.ts";
 import { type ProcessParts, runProcess } from "#core/runtime/process.ts";
 import type { Config } from "#core/runtime/settings.ts";
 import { TokenFile } from "#core/runtime/token-file.ts";
+import { CaFile } from "./ca-file.ts";
 import { Ears } from "./ears.ts";
 import { Ledger } from "./ledger.ts";
 import { Mouth } from "./mouth.ts";
@@ -21,13 +23,16 @@ async function start({ config, self, log, lifecycle, registry }: ProcessParts): 
   const { topicId, publish, subscribe } = placesOf(config);
   const ledger = new Ledger(heardSeconds(registry));
   const token = tokenOf(config, log);
-  const credentials = token === undefined ? undefined : { bearer: () => token.token };
-  const mouth = lifecycle.own("mouth", new Mouth({ address: publish, topicId, credentials, log }));
+  const toward = credentialsOf(config, token);
+  const mouth = lifecycle.own("mouth", new Mouth({ address: publish, topicId, credentials: toward(publish), log }));
   const heard = (payload: string): void => {
     const number = numberOf(payload, self.incarnation);
     if (number !== undefined) ledger.heard(number, clock.monotonic());
   };
-  const ears = lifecycle.own("ears", new Ears({ address: subscribe, topicId, credentials, clock, log, heard }));
+  const ears = lifecycle.own(
+    "ears",
+    new Ears({ address: subscribe, topicId, credentials: toward(subscribe), clock, log, heard }),
+  );
   register(registry, ledger, ears);
   const readiness = (): readonly string[] => (ears.listening ? [] : ["not listening"]);
   const { internalHost, probesPort } = config;
@@ -51,6 +56,22 @@ async function start({ config, self, log, lifecycle, registry }: ProcessParts): 
   ears.start();
   log.info({ port: probes.port, topicId, publish, subscribe }, "canary started");
   tellParent({ type: "ready", ports: {} });
+}
+
+/** What is shown to an address, and expected of it. */
+function credentialsOf(config: Config, token: TokenFile | undefined): (address: string) => CallerCredentials {
+  const { canaryCaFile: path, canaryServerName } = config;
+  const setting = `canaryCaFile (${flagOf("canaryCaFile")}, ${variableOf("canaryCaFile")})`;
+  const source = path === "" ? undefined : new CaFile(setting, path);
+  return (address) => {
+    // A dot at the end says that a name is whole; certificates do not have it.
+    const host = address.slice(0, address.lastIndexOf(":")).replace(/\.$/, "");
+    const serverName = canaryServerName === "" ? host : canaryServerName;
+    return {
+      bearer: () => token?.token,
+      tls: source === undefined ? undefined : { source, serverName },
+    };
+  };
 }
 
 function tokenOf({ canaryTokenFile: path }: Config, log: Log): TokenFile | undefined {

@@ -14,7 +14,7 @@ interface MouthOptions {
   /** `host:port` of PublisherService. */
   readonly address: string;
   readonly topicId: string;
-  readonly credentials: CallerCredentials | undefined;
+  readonly credentials: CallerCredentials;
   readonly log: Log;
 }
 

@@ -10,8 +10,8 @@ export type PeerServer = "operator" | "router" | "presence";
 
 /** What a client shows, and what it expects. */
 export interface CallerCredentials {
-  /** What goes with the next call. */
-  bearer(): string;
+  /** What goes with the next call; undefined: nothing does. */
+  bearer(): string | undefined;
   /** Undefined: plain text. */
   readonly tls?: ClientTls | undefined;
 }

@@ -632,6 +632,19 @@ export const SETTINGS = {
     meaning:
       "Path of the canary's token (a projected ServiceAccount token, read again when it changes); empty: it shows none.",
   },
+  canaryCaFile: {
+    kind: "text",
+    default: "",
+    readers: ["canary"],
+    meaning:
+      "Path of the PEM certificates that those of the public gRPC ports are checked with (a mounted Secret, read again when it changes); empty: the canary speaks without TLS.",
+  },
+  canaryServerName: {
+    kind: "text",
+    default: "",
+    readers: ["canary"],
+    meaning: "Name that these certificates must have; empty: the host of canaryPublish and canarySubscribe.",
+  },
   canaryInterval: {
     kind: "duration",
     default: SECOND,

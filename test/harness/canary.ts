@@ -17,6 +17,8 @@ export interface CanaryOptions {
   readonly publish: string;
   readonly subscribe: string;
   readonly tokenFile?: string;
+  readonly caFile?: string;
+  readonly serverName?: string;
   readonly interval?: string;
 }
 
@@ -24,6 +26,7 @@ export interface CanaryOptions {
 export type CanaryCounts = Readonly<Record<"sent" | "heard" | "missed" | "refused" | "open" | "listening", number>>;
 
 export class Canary {
+  static #started = 0;
   readonly #child: ChildProcess;
   readonly #logPath: string;
   #probes = "";
@@ -36,7 +39,9 @@ export class Canary {
   /** Starts it; resolves when it answers on its probe port. */
   static async start(options: CanaryOptions): Promise<Canary> {
     const { folder, topic, publish, subscribe, tokenFile = "", interval = "100ms" } = options;
-    const logPath = join(folder, "canary.log");
+    const { caFile = "", serverName = "" } = options;
+    Canary.#started += 1;
+    const logPath = join(folder, `canary-${Canary.#started}.log`);
     const descriptor = openSync(logPath, "a");
     const child = spawn(process.execPath, [ENTRY], {
       stdio: ["ignore", descriptor, descriptor, "ipc"],
@@ -47,6 +52,8 @@ export class Canary {
         EARSHOT_CANARY_SUBSCRIBE: subscribe,
         EARSHOT_CANARY_TOKEN_FILE: tokenFile,
         EARSHOT_CANARY_INTERVAL: interval,
+        EARSHOT_CANARY_CA_FILE: caFile,
+        EARSHOT_CANARY_SERVER_NAME: serverName,
       },
     });
     closeSync(descriptor);
