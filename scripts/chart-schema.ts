@@ -143,6 +143,7 @@ const REDIS = object({
   inChart: object({
     enabled: BOOLEAN,
     image: object({ repository: { type: "string", minLength: 1 }, tag: TEXT, pullPolicy: PULL_POLICY }),
+    maxMemory: { type: "string", pattern: "^\\d+(kb|mb|gb)$" },
     command: TEXTS,
     resources: RESOURCES,
   }),
@@ -156,6 +157,7 @@ export function valuesSchema(): Schema {
     nameOverride: { type: "string", pattern: `^(${NAME_PATTERN})?$` },
     fullnameOverride: { type: "string", pattern: "^([a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?)?$" },
     clusterDomain: { type: "string", pattern: `^${NAME_PATTERN}(\\.${NAME_PATTERN})*$` },
+    bindAddress: { type: "string", enum: ["0.0.0.0", "::"] },
     commonLabels: TEXT_MAP,
     image: object({
       repository: { type: "string", minLength: 1 },

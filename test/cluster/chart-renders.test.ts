@@ -166,6 +166,8 @@ const OTHERS: Values = {
   "redis.mode": "Cluster",
   "redis.inChart.image.pullPolicy": "Never",
   "redis.inChart.command": ["other"],
+  "redis.inChart.maxMemory": "1gb",
+  bindAddress: "::",
 };
 
 function otherThan(path: string, value: unknown): unknown {

@@ -6,7 +6,7 @@
   "release" $name
   "namespace" .Release.Namespace
   "store" "Kubernetes"
-  "host" "0.0.0.0"
+  "host" .Values.bindAddress
   "port" 8080
   "grpcPort" 8081
   "internalPort" 7001
