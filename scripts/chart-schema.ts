@@ -200,6 +200,7 @@ export function valuesSchema(): Schema {
     canary: object({
       enabled: BOOLEAN,
       topicId: { type: "string", maxLength: 382 },
+      serverName: { type: "string", maxLength: 253 },
       intervalMilliseconds: { type: "integer", minimum: 100, maximum: 60_000 },
       resources: RESOURCES,
     }),
