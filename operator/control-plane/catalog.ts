@@ -6,7 +6,14 @@ import type { Unlisten } from "#core/fleet/fleet.ts";
 import { Slices } from "#core/runtime/slices.ts";
 import { type Ceilings, lower } from "../reconcile/ceilings.ts";
 import type { StoredTopic, TopicStore } from "../stores/topic-store.ts";
-import type { TopicChange } from "./progress.ts";
+
+/** A change of the Topics, by the counts of this operator and of the store. */
+export interface TopicChange {
+  /** Of the catalog. */
+  readonly version: number;
+  /** Of the store; 0: it has none, and so no other replica has. */
+  readonly revision: bigint;
+}
 
 export interface CatalogEntry {
   readonly topic: Topic;

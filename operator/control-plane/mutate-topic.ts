@@ -18,8 +18,8 @@ import type { OperatorMetrics } from "../metrics.ts";
 import type { ObjectName } from "../schema/metadata.ts";
 import type { Leadership } from "../platform/platform.ts";
 import type { TopicStore } from "../stores/topic-store.ts";
-import type { Catalog } from "./catalog.ts";
-import type { Progress, TopicChange } from "./progress.ts";
+import type { Catalog, TopicChange } from "./catalog.ts";
+import type { Progress } from "./progress.ts";
 import type { SyncServer } from "./sync-server.ts";
 
 export interface TopicMutatorOptions {

@@ -1,16 +1,9 @@
 // Owns: which processes have a change of the Topics. A process that takes Topics from this operator tells by its answers
 // to pushes; one that takes them from another replica tells every replica the revision of the store that it has.
 
+import type { TopicChange } from "./catalog.ts";
 import type { Processes, ProcessRole } from "./processes.ts";
 import type { SyncServer } from "./sync-server.ts";
-
-/** A change of the Topics, by the counts of this operator and of the store. */
-export interface TopicChange {
-  /** Of the catalog. */
-  readonly version: number;
-  /** Of the store; 0: it has none, and so no other replica has. */
-  readonly revision: bigint;
-}
 
 /** A process that has Topics, or is getting them. */
 export interface TopicHolder {

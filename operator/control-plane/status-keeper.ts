@@ -10,9 +10,9 @@ import type { OperatorMetrics } from "../metrics.ts";
 import { decideStatus, type Programmed, type TopicStatus } from "../reconcile/conditions.ts";
 import { type HotState, type HotThresholds, nextHot } from "../reconcile/hot.ts";
 import type { TopicStore } from "../stores/topic-store.ts";
-import type { Catalog } from "./catalog.ts";
+import type { Catalog, TopicChange } from "./catalog.ts";
 import type { Processes } from "./processes.ts";
-import type { Progress, TopicChange } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { SyncServer } from "./sync-server.ts";
 
 export interface StatusKeeperOptions {
