@@ -6,10 +6,19 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { PeerJudge } from "#core/fleet/peer-judge.ts";
+import { ServiceAccounts } from "#core/fleet/service-accounts.ts";
+import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
+import { createLog } from "#core/runtime/log.ts";
+import { createRegistry } from "#core/runtime/metrics.ts";
 import { parseEndpoint } from "#core/fleet/peer-endpoint.ts";
+import { eventCounter, informerMetrics, leaderMetric, queueMetrics, requestCounter } from "../operator/kube/metrics.ts";
+import { CertificateAuthority } from "../operator/tls/authority.ts";
 import { Canary } from "../test/harness/canary.ts";
 import { startFleet, TEST_PEER_SECRET, type TestFleet } from "../test/harness/fleet.ts";
 import { publish } from "../test/harness/http.ts";
+import { MemorySecrets } from "../test/harness/memory-secrets.ts";
+import { ProvenFleet } from "../test/harness/proven-fleet.ts";
 import { until } from "../test/harness/until.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -26,6 +35,9 @@ type Kind = keyof typeof KINDS;
 
 /** What some processes of a kind expose, and others do not. */
 const VARIANTS = {
+  clusterOperator: { kind: "operator", note: "in Kubernetes" },
+  clusterRouter: { kind: "router", note: "in Kubernetes" },
+  clusterGateway: { kind: "gateway", note: "in Kubernetes" },
   publicRouter: { kind: "router", note: "with a public gRPC port" },
   redisGateway: { kind: "gateway", note: "with `redisUrl`" },
   memoryGateway: { kind: "gateway", note: "" },
@@ -59,8 +71,11 @@ export async function scrapeEveryKind(): Promise<Scrapes> {
     });
     try {
       for (const one of [fleet, away]) await publish(one.http(), "default.demo", "seen");
+      const operator = await fleet.metrics("operator-0");
       return {
-        operator: await fleet.metrics("operator-0"),
+        ...(await scrapeProven()),
+        clusterOperator: operator + (await operatorInKubernetes()),
+        operator,
         presence: await fleet.metrics("presence-0"),
         plainRouter: await fleet.metrics("router-0"),
         publicRouter: await scrapePublicRouter(fleet),
@@ -74,6 +89,40 @@ export async function scrapeEveryKind(): Promise<Scrapes> {
   } finally {
     await fleet.close();
   }
+}
+
+/** Processes that prove themselves as in a cluster. */
+async function scrapeProven(): Promise<Pick<Scrapes, "clusterRouter" | "clusterGateway">> {
+  const fleet = await ProvenFleet.start();
+  try {
+    const [router, gateway] = [await fleet.spawn("router", "127.0.0.1"), await fleet.spawn("gateway", "127.0.0.2")];
+    await Promise.all([fleet.connected(router), fleet.connected(gateway)]);
+    fleet.keys();
+    fleet.serve([router]);
+    await until(async () => (await fleet.notReady(gateway)).length === 0, "the gateway serves", 60_000);
+    await publish(fleet.http(gateway), "shop.demo", "seen");
+    return { clusterRouter: await fleet.metrics(router), clusterGateway: await fleet.metrics(gateway) };
+  } finally {
+    await fleet.close();
+  }
+}
+
+/** What an operator exposes besides where it keeps everything in Kubernetes, which no machine of a developer need have. */
+async function operatorInKubernetes(): Promise<string> {
+  const registry = createRegistry("operator");
+  const clock = SYSTEM_CLOCK;
+  const log = createLog("silent", {});
+  requestCounter(registry, "10.0.0.1:443");
+  eventCounter(registry);
+  leaderMetric(registry, "earshot", () => false);
+  queueMetrics(registry, "topics", { depth: () => 0, unfinishedMs: () => 0 });
+  informerMetrics(registry, "topics", { objects: () => 0, synced: () => false, silentMs: () => 0 });
+  const installation = { release: "live", namespace: "shop" };
+  const accounts = new ServiceAccounts({ clock, log });
+  void new PeerJudge({ installation, audience: "shop", accounts, clock, registry });
+  const leadership = { leading: false, onChange: () => () => undefined };
+  void new CertificateAuthority({ store: new MemorySecrets(), installation, leadership, clock, log, registry });
+  return registry.metrics();
 }
 
 async function scrapeCanary(fleet: TestFleet): Promise<string> {

@@ -123,11 +123,15 @@ export class ProvenFleet {
 
   /** Resolves when a process has its stream to the operator. */
   async connected(name: string): Promise<void> {
-    await until(() => {
-      const { child } = this.#pod(name);
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${name} ended: ${this.log(name)}`);
-      return this.#streamOf(name) !== undefined;
-    }, `${name} comes to the operator`);
+    await until(
+      () => {
+        const { child } = this.#pod(name);
+        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${name} ended: ${this.log(name)}`);
+        return this.#streamOf(name) !== undefined;
+      },
+      `${name} comes to the operator`,
+      60_000,
+    );
   }
 
   /** The token that a process shows from now on. */
