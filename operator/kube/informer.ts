@@ -17,13 +17,15 @@ import { keyOf, parseEvent, revisionOf, type WatchEvent } from "./watch-event.ts
 import { linesOf } from "./watch-lines.ts";
 import { listPages } from "./whole-list.ts";
 
-export interface InformerOptions {
+export interface InformerOptions<T extends KubeObject = KubeObject> {
   readonly api: Pick<KubeApi, "call" | "watch">;
   /** Of the collection: /apis/earshot.dev/v1alpha1/topics, or of one namespace. */
   readonly path: string;
   /** In logs and metrics: topics. */
   readonly name: string;
   readonly query?: { readonly labelSelector?: string; readonly fieldSelector?: string };
+  /** What is kept of an object; its key, uid and resourceVersion must stay. Default: all of it. */
+  readonly keep?: (object: T) => T;
   readonly clock: Clock;
   readonly log: Log;
   readonly registry: Registry;
@@ -51,7 +53,7 @@ const WATCH_SECONDS = { least: 300, most: 600 };
 const REFUSALS_MAX = 3;
 
 export class Informer<T extends KubeObject> implements Component {
-  readonly #options: InformerOptions;
+  readonly #options: InformerOptions<T>;
   readonly #metrics: InformerMetrics;
   readonly #objects = new Map<string, T>();
   readonly #listeners = new Set<(key: string) => void>();
@@ -71,7 +73,7 @@ export class Informer<T extends KubeObject> implements Component {
   #wake: (() => void) | undefined;
   readonly #first = Promise.withResolvers<void>();
 
-  constructor(options: InformerOptions) {
+  constructor(options: InformerOptions<T>) {
     this.#options = options;
     this.#backoff = new Backoff(options.backoff ?? BACKOFF);
     this.#lastSignMs = options.clock.monotonic();
@@ -120,8 +122,7 @@ export class Informer<T extends KubeObject> implements Component {
     const key = keyOf(object);
     // Up to #revision everything is known: what is not there was deleted since.
     if (revision <= this.#revision || !this.#isNews(key, revision)) return;
-    this.#objects.set(key, object);
-    this.#tell(key);
+    this.#set(key, this.#kept(object));
   }
 
   async close(): Promise<void> {
@@ -235,7 +236,7 @@ export class Informer<T extends KubeObject> implements Component {
     const known = this.#objects.get(key);
     const { uid, resourceVersion } = object.metadata;
     const isSame = known?.metadata.uid === uid && known?.metadata.resourceVersion === resourceVersion;
-    fresh.set(key, isSame && known !== undefined ? known : object);
+    fresh.set(key, isSame && known !== undefined ? known : this.#kept(object));
   }
 
   #apply(event: WatchEvent<T>): void {
@@ -247,7 +248,7 @@ export class Informer<T extends KubeObject> implements Component {
     const key = keyOf(event.object);
     if (!this.#isNews(key, event.revision)) return;
     if (event.type === "delete") this.#objects.delete(key);
-    else this.#objects.set(key, event.object);
+    else this.#objects.set(key, this.#kept(event.object));
     this.#tell(key);
   }
 
@@ -274,6 +275,10 @@ export class Informer<T extends KubeObject> implements Component {
     this.#answered();
     this.#synced = true;
     this.#first.resolve();
+  }
+
+  #kept(object: T): T {
+    return this.#options.keep?.(object) ?? object;
   }
 
   #set(key: string, object: T): void {

@@ -17,7 +17,7 @@ import { LeaderElector } from "../kube/leader.ts";
 import { ServiceAccountKeys } from "../kube/service-account-keys.ts";
 import { KubeShardMapStore, shardMapsPath } from "../stores/kube-shard-map-store.ts";
 import { KubeTopicStore } from "../stores/kube-topic-store.ts";
-import { type TopicObject, topicsPath } from "../stores/topic-object.ts";
+import { slimTopic, type TopicObject, topicsPath } from "../stores/topic-object.ts";
 import { CertificateAuthority } from "../tls/authority.ts";
 import { KubeSecrets } from "../tls/kube-secrets.ts";
 import { type EndpointSlice, KubeEndpoints, SERVICE_LABEL } from "./kube-endpoints.ts";
@@ -113,7 +113,7 @@ function topicInformers(parts: InformerParts, namespaces: readonly string[]): Ma
   return new Map(
     watched.map((namespace) => {
       const path = topicsPath(namespace === "" ? undefined : namespace);
-      return [namespace, new Informer<TopicObject>({ ...parts, name: "topics", path })];
+      return [namespace, new Informer<TopicObject>({ ...parts, name: "topics", path, keep: slimTopic })];
     }),
   );
 }

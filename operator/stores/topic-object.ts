@@ -73,6 +73,44 @@ export function readTopic(object: TopicObject, before: StoredTopic | undefined):
   return { ok: true, topic };
 }
 
+/** Specs and lists of conditions remembered for sharing: most Topics of an installation have one of a few. */
+const SHARED_MAX = 512;
+const shared = new Map<string, unknown>();
+
+/** The same object for parts that say the same; nobody changes them. */
+function share<T>(part: T): T {
+  if (part === undefined) return part;
+  const text = JSON.stringify(part);
+  const known = shared.get(text);
+  if (known !== undefined) return known as T;
+  if (shared.size >= SHARED_MAX) shared.clear();
+  shared.set(text, part);
+  return part;
+}
+
+/** What an operator reads of a Topic object and nothing else, with what many have alike kept once: a fifth of the memory. */
+export function slimTopic({ metadata, spec, status }: TopicObject): TopicObject {
+  const { name, namespace, uid, resourceVersion, generation, creationTimestamp, labels } = metadata;
+  const madeOver = labels?.[MADE_OVER_HTTP.label];
+  const slim = {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    ...(generation === undefined ? {} : { generation }),
+    ...(creationTimestamp === undefined ? {} : { creationTimestamp: share(creationTimestamp) }),
+    ...(madeOver === undefined ? {} : { labels: share({ [MADE_OVER_HTTP.label]: madeOver }) }),
+  };
+  if (status === undefined) return { metadata: slim, spec: share(spec) };
+  const { controllerName, conditions } = status;
+  const told = {
+    ...status,
+    ...(controllerName === undefined ? {} : { controllerName: share(controllerName) }),
+    ...(conditions === undefined ? {} : { conditions: share(conditions) }),
+  };
+  return { metadata: slim, spec: share(spec), status: told };
+}
+
 /** The status that an operator wrote; undefined: none has yet. */
 export function readStatus({ status }: TopicObject): TopicStatus | undefined {
   if (status?.topicId === undefined) return undefined;

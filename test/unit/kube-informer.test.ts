@@ -83,11 +83,19 @@ afterEach(async () => {
   for (const informer of informers.splice(0)) await informer.close();
 });
 
-function informerOf() {
+function informerOf(keep?: (thing: Thing) => Thing) {
   const api = new ScriptedKube();
   const clock = new HandClock();
   const registry = createRegistry("operator");
-  const informer = new Informer<Thing>({ api, path: "/things", name: "things", clock, registry, log: silent() });
+  const informer = new Informer<Thing>({
+    api,
+    path: "/things",
+    name: "things",
+    clock,
+    registry,
+    log: silent(),
+    ...(keep && { keep }),
+  });
   informers.push(informer);
   const told: string[] = [];
   informer.onChange((key) => told.push(key));
@@ -324,7 +332,14 @@ test("tens of thousands of objects do not hold the event loop", async () => {
 
 test("informers of one name are counted together, and all of them are synced or none", async () => {
   const { api, registry, clock, informer } = await synced();
-  const other = new Informer<Thing>({ api, path: "/there/things", name: "things", clock, registry, log: silent() });
+  const other = new Informer<Thing>({
+    api,
+    path: "/there/things",
+    name: "things",
+    clock,
+    registry,
+    log: silent(),
+  });
   informers.push(other);
   const metric = async (name: string): Promise<number> =>
     metricIn(await registry.metrics(), `earshot_operator_informer_${name}`, 'name="things"');
@@ -361,4 +376,16 @@ test("a line may be as long as the limit, and not longer", async () => {
   await expect(linesIn(["x".repeat(11), "\n"], 10)).rejects.toThrow("longer than 10 bytes");
   await expect(linesIn(["x".repeat(11)], 10)).rejects.toThrow("longer than 10 bytes");
   await expect(linesIn(["xxxxx", "xxxxxx\n"], 10)).rejects.toThrow("longer than 10 bytes");
+});
+
+test("of each object only what `keep` makes of it is kept, however it came", async () => {
+  const { informer, api } = informerOf(({ metadata }) => ({ metadata, value: "kept" }));
+  const started = informer.start();
+  await settled();
+  api.last.say(added("listed", 5), listEnd(9));
+  await started;
+  api.last.say(added("watched", 10));
+  await settled();
+  informer.put(thing("written", 11));
+  expect(valuesOf(informer)).toEqual({ "here/listed": "kept", "here/watched": "kept", "here/written": "kept" });
 });

@@ -6,6 +6,7 @@ import {
   objectKeyOf,
   readStatus,
   readTopic,
+  slimTopic,
   specPatch,
   statusPatch,
   type TopicObject,
@@ -160,4 +161,25 @@ test("a Topic that becomes hot, or no longer is, makes one each", () => {
   expect(reasons({}, { hot: true })).toEqual(["Normal Hot"]);
   expect(reasons({ hot: true }, { hot: true })).toEqual([]);
   expect(reasons({ hot: true }, { hot: false })).toEqual(["Normal NotHot"]);
+});
+
+test("what is kept of an object is all that is read of it, and what many have alike is kept once", () => {
+  const status = { ...decideStatus(FACTS, undefined, 0), controllerName: "earshot/live" };
+  const labels = { [MADE_OVER_HTTP.label]: MADE_OVER_HTTP.value, team: "shop" };
+  const full = (name: string): TopicObject => ({
+    apiVersion: "earshot.dev/v1alpha1",
+    kind: "Topic",
+    metadata: { ...OBJECT.metadata, name, labels, annotations: { note: "long" } },
+    spec: { permissions: "Public" },
+    status: structuredClone(status),
+  });
+  const [one, other] = [slimTopic(full("one")), slimTopic(full("other"))];
+  expect(read(one)).toEqual(read(full("one")));
+  expect(readStatus(one)).toEqual(readStatus(full("one")));
+  expect(statusPatch(one, status, "earshot/live")).toEqual(statusPatch(full("one"), status, "earshot/live"));
+  expect(one.metadata).not.toHaveProperty("annotations");
+  expect(one.metadata.labels).toEqual({ [MADE_OVER_HTTP.label]: MADE_OVER_HTTP.value });
+  expect(one.spec).toBe(other.spec);
+  expect(one.status?.conditions).toBe(other.status?.conditions);
+  expect(slimTopic(OBJECT)).toEqual(OBJECT);
 });
