@@ -3,7 +3,7 @@
 
 import { CONNECTIONS, DROPS, LATENCY, MESSAGES, OBJECTIVES } from "./dashboard/message-rows.ts";
 import type { Panel, Row } from "./dashboard/panel.ts";
-import { CONTROL, PRESENCE, PROCESSES } from "./dashboard/process-rows.ts";
+import { CONTROL, KUBERNETES, PRESENCE, PROCESSES } from "./dashboard/process-rows.ts";
 
 const SELECTOR = 'namespace=~"$namespace",release=~"$release"';
 
@@ -17,7 +17,17 @@ const COLUMNS = 24;
 /** Grafana 11.0's; later ones read it. */
 const SCHEMA_VERSION = 39;
 
-const ROWS: readonly Row[] = [OBJECTIVES, MESSAGES, LATENCY, CONNECTIONS, CONTROL, DROPS, PROCESSES, PRESENCE];
+const ROWS: readonly Row[] = [
+  OBJECTIVES,
+  MESSAGES,
+  LATENCY,
+  CONNECTIONS,
+  CONTROL,
+  KUBERNETES,
+  DROPS,
+  PROCESSES,
+  PRESENCE,
+];
 
 /** The dashboard as Grafana imports it. */
 export function dashboardJson(): string {

@@ -67,6 +67,60 @@ export const CONTROL: Row = {
   ],
 };
 
+export const KUBERNETES: Row = {
+  title: "Kubernetes",
+  panels: [
+    {
+      title: "Requests to the API server, by code",
+      unit: "ops",
+      queries: [
+        [
+          'sum by (code, method) (rate(rest_client_requests_total{@,role="operator"}[$__rate_interval]))',
+          "{{method}} {{code}}",
+        ],
+      ],
+    },
+    {
+      title: "API server not heard for",
+      unit: "s",
+      badFrom: 180,
+      queries: [["max by (pod, name) (earshot_operator_informer_silent_seconds{@})", "{{pod}} {{name}}"]],
+    },
+    {
+      title: "Work queues",
+      unit: "short",
+      queries: [
+        ['max by (name) (workqueue_depth{@,role="operator"})', "{{name}}: keys that wait"],
+        ['max by (name) (workqueue_unfinished_work_seconds{@,role="operator"})', "{{name}}: seconds in hand"],
+      ],
+    },
+    {
+      title: "Certificates: time left",
+      unit: "s",
+      badBelow: 21 * 86_400,
+      queries: [
+        ["min by (role) (earshot_peer_certificate_expiry_seconds{@} > 0) - time()", "{{role}}"],
+        ["min by (role) (earshot_public_certificate_expiry_seconds{@} > 0) - time()", "{{role}}, public"],
+        ["max(earshot_authority_expiry_seconds{@} > 0) - time()", "authority"],
+      ],
+    },
+    {
+      title: "Events, by what became of them",
+      unit: "ops",
+      queries: [[rate("earshot_operator_kube_events_total", "outcome"), "{{outcome}}"]],
+    },
+    {
+      title: "Lists and failures of informers",
+      unit: "short",
+      description: "Within 5 minutes.",
+      queries: [
+        ["sum by (name) (increase(earshot_operator_informer_lists_total{@}[5m]))", "{{name}}: lists"],
+        ["sum by (name) (increase(earshot_operator_informer_failures_total{@}[5m]))", "{{name}}: failures"],
+      ],
+    },
+  ],
+};
+
 export const PROCESSES: Row = {
   title: "Processes",
   panels: [

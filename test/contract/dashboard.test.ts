@@ -34,7 +34,7 @@ const UNITS = ["short", "none", "s", "ops", "bytes", "Bps", "percentunit"];
 
 test("it has panels in rows, each with an id of its own, a title, a unit and a place that nobody else has", () => {
   expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(39);
-  expect(dashboard.panels.length - graphs.length).toBe(8);
+  expect(dashboard.panels.length - graphs.length).toBe(9);
   expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
   expect(new Set(graphs.map(({ title }) => title)).size).toBe(graphs.length);
   const taken = new Set<string>();

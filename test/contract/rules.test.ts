@@ -60,7 +60,7 @@ test("recorded series are named level:metric:operations", () => {
 test("every metric that a rule names is exposed or recorded", () => {
   const isThere = knownMetrics();
   const names = rules.flatMap(({ expr }) =>
-    [...expr.matchAll(/(?:namespace_release:|earshot_|leader_)[\w:]+/g)].map(([name]) => name),
+    [...expr.matchAll(/(?:namespace_release:|earshot_|leader_|workqueue_)[\w:]+/g)].map(([name]) => name),
   );
   expect(names.length).toBeGreaterThan(50);
   expect([...new Set(names)].filter((name) => !isThere(name))).toEqual([]);

@@ -246,6 +246,49 @@ const CONTROL_PLANE: readonly AlertCase[] = [
   },
 ];
 
+const KUBERNETES: readonly AlertCase[] = [
+  {
+    alert: "EarshotCertificatesNotMade",
+    of: "failures an hour",
+    series: (count) => ({ [`earshot_certificate_failures_total${of("operator")}`]: `0x60 0+1x${count} ${count}x200` }),
+    fires: 4,
+    silent: 2,
+    atMinutes: 90,
+    notYetMinutes: 70,
+  },
+  {
+    alert: "EarshotApiServerSilent",
+    of: "seconds of silence",
+    series: (seconds) => ({
+      [`earshot_operator_informer_silent_seconds${of("operator", 'name="topics"')}`]: always(seconds),
+      [`earshot_operator_informer_synced${of("operator", 'name="topics"')}`]: always(1),
+    }),
+    fires: 181,
+    silent: 180,
+    notYetMinutes: 4,
+  },
+  {
+    alert: "EarshotApiServerSilent",
+    of: "(1: it has had its first list)",
+    series: (synced) => ({ [`earshot_operator_informer_synced${of("operator", 'name="endpoints"')}`]: always(synced) }),
+    fires: 0,
+    silent: 1,
+  },
+  {
+    alert: "EarshotWorkQueueStuck",
+    of: "seconds for what is in hand",
+    series: (seconds) => ({
+      [`earshot_operator_epoch${of("operator")}`]: always(1_700_000_000),
+      [`workqueue_unfinished_work_seconds${of("operator", 'name="topic-status"')}`]: always(seconds),
+      // Somebody else's operator.
+      [`workqueue_unfinished_work_seconds{role="operator",job="x",instance="x",name="other"}`]: always(9_999),
+    }),
+    fires: 121,
+    silent: 120,
+    notYetMinutes: 1,
+  },
+];
+
 const PROCESSES: readonly AlertCase[] = [
   {
     alert: "EarshotGatewayNearConnectionCap",
@@ -321,7 +364,7 @@ const PROCESSES: readonly AlertCase[] = [
   },
 ];
 
-export const ALERT_CASES: readonly AlertCase[] = [...BURNS, ...CONTROL_PLANE, ...PROCESSES];
+export const ALERT_CASES: readonly AlertCase[] = [...BURNS, ...CONTROL_PLANE, ...KUBERNETES, ...PROCESSES];
 
 interface TimedCase {
   readonly what: string;
