@@ -136,8 +136,8 @@ const BESIDE: Readonly<Record<string, Values>> = {
   "gateway.replicas": { "gateway.autoscaling.enabled": false },
   "router.replicas": { "router.autoscaling.enabled": false },
   "redis.existingSecret": { "redis.passwordKey": "password" },
-  // The canary speaks neither TLS nor without a token.
-  "publish.tls.secretName": { "canary.enabled": false },
+  "canary.serverName": { "publish.tls.secretName": "public" },
+  // The canary does not speak without a token.
   "auth.serviceAccountTokens": { "canary.enabled": false },
   "redis.url": { "redis.inChart.enabled": false },
   "redis.urlKey": { "redis.inChart.enabled": false },
