@@ -11,6 +11,7 @@ export interface DoorOptions {
   /** The gateway it begins with. */
   readonly home: string;
   readonly topicId: string;
+  readonly token?: string;
   /** Characters beside the number. Default: none. */
   readonly padding?: string;
 }
@@ -30,6 +31,11 @@ export interface JsonResult {
 export function outcomeOf({ delivered_to: deliveredTo, code }: JsonResult): Outcome {
   if (code !== undefined) return { kind: "error", code };
   return { kind: "taken", deliveredTo: deliveredTo ?? 0 };
+}
+
+/** An answer of HTTP, which a proxy may have given in the place of a gateway. */
+export function answerOf(json: JsonResult, status: number): Outcome {
+  return status >= 400 && json.code === undefined ? { kind: "error", code: `http_${status}` } : outcomeOf(json);
 }
 
 export function brokenBy(error: unknown): Outcome & { kind: "broken" } {

@@ -18,6 +18,9 @@ export interface EarOptions {
   readonly gateways: Gateways;
   readonly home: string;
   readonly topicId: string;
+  readonly token?: string;
+  /** Told to move it leaves the old connection before it opens the new one, as a careless client does. */
+  readonly leavesFirst?: boolean;
 }
 
 /** Milliseconds between tries to come back. A client of users would wait longer, and not the same. */
@@ -123,7 +126,16 @@ export class FollowingEar {
   async #move(gateway: string, delayMs: number): Promise<void> {
     await delay(delayMs);
     this.#choice.leave(gateway);
+    if (this.#options.leavesFirst === true) this.#leave();
     await this.#open();
+  }
+
+  #leave(): void {
+    const left = this.#current;
+    this.#current = undefined;
+    this.moves += 1;
+    this.#hearing?.away();
+    left?.close();
   }
 
   #ended(connection: Connection | undefined, gateway: string): void {
@@ -137,25 +149,26 @@ export class FollowingEar {
 }
 
 async function connect(
-  { kind, gateways, topicId }: EarOptions,
+  { kind, gateways, topicId, token }: EarOptions,
   gateway: string,
   events: ConnectionEvents,
 ): Promise<Connection | undefined> {
+  const proof = token === undefined ? {} : { token };
   switch (kind) {
     case "websocket": {
-      const client = new WebSocketClient(gateways.ws(gateway), { topics: [topicId] });
+      const client = new WebSocketClient(gateways.ws(gateway), { topics: [topicId], ...proof });
       hearFrames(client.frames, topicId, events);
       return { ended: client.closed, close: () => client.close() };
     }
     case "sse": {
       const path = `/api/v1/topics/${topicId}/subscribe`;
-      const client = await SseClient.open(gateways.http(gateway), path).catch(() => undefined);
+      const client = await SseClient.open(gateways.http(gateway), path, token).catch(() => undefined);
       if (client === undefined) return undefined;
       hearFrames(client.frames, topicId, events);
       return { ended: client.ended, close: () => client.close() };
     }
     case "grpc": {
-      const ears = new GrpcEars(gateways.grpc(gateway), [topicId]);
+      const ears = new GrpcEars(gateways.grpc(gateway), [topicId], proof);
       ears.on((event) => hearEvent(event, events));
       return { ended: ears.ended, close: () => ears.close() };
     }
@@ -174,6 +187,7 @@ function hearFrames(frames: Frames, topicId: string, events: ConnectionEvents): 
   };
   // Some of an SSE stream may have come with its head.
   for (const frame of frames.all) hear(frame);
+  frames.forget();
   frames.on(hear);
 }
 

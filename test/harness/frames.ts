@@ -13,16 +13,26 @@ export class Frames {
   /** The same as they were written. */
   readonly texts: string[] = [];
   readonly #listeners = new Set<(frame: Frame) => void>();
+  #keeps = true;
 
   add(text: string): void {
     const frame = JSON.parse(text) as Frame;
-    this.texts.push(text);
-    this.all.push(frame);
+    if (this.#keeps) {
+      this.texts.push(text);
+      this.all.push(frame);
+    }
     for (const listener of this.#listeners) listener(frame);
   }
 
   on(listener: (frame: Frame) => void): void {
     this.#listeners.add(listener);
+  }
+
+  /** Keeps none from now on: listeners count them, and hours of them would fill the memory. */
+  forget(): void {
+    this.#keeps = false;
+    this.all.length = 0;
+    this.texts.length = 0;
   }
 
   of(type: string): readonly Frame[] {

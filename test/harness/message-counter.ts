@@ -49,6 +49,8 @@ export interface Told {
 export interface Heard {
   /** Numbers that were accepted and never came, but for those of a time without a connection. */
   readonly lost: readonly number[];
+  /** Of a time without a connection, and not heard. */
+  readonly missedAway: number;
   readonly doubled: readonly number[];
   /** Numbers whose `seq` was not above the one before, of the same incarnation. */
   readonly disordered: readonly number[];
@@ -67,6 +69,9 @@ const UNDER_WAY_MS = 1_000;
 
 /** Milliseconds without a message after which no more is expected; on a busy machine clients are behind by so much. */
 const QUIET_MS = 2_000;
+
+/** Between two looks at what is due, times the rate: a quarter of what lies between two messages. */
+const PACE_MS = 250;
 
 interface Published {
   readonly door: Door;
@@ -185,12 +190,16 @@ export class MessageCounter {
     const ear = this.#ear(name);
     const { came, disordered, overtaken, longestSilenceMs, toldMissed, gapReasons } = ear;
     const lost: number[] = [];
+    let missedAway = 0;
     for (let number = ear.from; number < this.published; number++) {
       const { outcome, beganMs } = this.#at(number);
-      if (outcome?.kind === "taken" && !came.has(number) && !isAway(ear, beganMs)) lost.push(number);
+      if (outcome?.kind !== "taken" || came.has(number)) continue;
+      if (isAway(ear, beganMs)) missedAway += 1;
+      else lost.push(number);
     }
     return {
       lost,
+      missedAway,
       doubled: [...came].flatMap(([number, { times }]) => (times > 1 ? [number] : [])),
       disordered,
       overtaken,
@@ -284,7 +293,7 @@ export class MessageCounter {
         sent += door.size;
         answers.push(this.#publish(door));
       }
-      await delay(1);
+      await delay(Math.max(1, PACE_MS / perSecond));
     }
     await Promise.all(answers);
   }

@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { GrpcClient } from "#core/runtime/grpc.ts";
 import { PublishRequestSchema } from "#proto/earshot/v1/publisher_pb.ts";
 import {
+  answerOf,
   brokenBy,
   type DoorOptions,
   grpcFailure,
@@ -37,7 +38,7 @@ export function allDoors(gateways: Gateways, topicId: string, padding?: string):
   });
 }
 
-class HttpDoor implements Door {
+export class HttpDoor implements Door {
   readonly name: string;
   readonly size: number;
   readonly ordered = false;
@@ -72,21 +73,22 @@ class HttpDoor implements Door {
 
   async #call(base: string, numbers: readonly number[]): Promise<readonly Outcome[]> {
     const { topicId } = this.#options;
+    const token = tokenOf(this.#options);
     const messages = numbers.map((number) => ({ topic_id: topicId, payload: payloadOf(number, this.#options) }));
     if (this.size === 1) {
       const body = { payload: messages[0]?.payload };
-      const { json } = await call(base, "POST", `/api/v1/topics/${topicId}/publish`, { body });
-      return [outcomeOf(json)];
+      const { json, status } = await call(base, "POST", `/api/v1/topics/${topicId}/publish`, { body, ...token });
+      return [answerOf(json, status)];
     }
-    const { json, status } = await call(base, "POST", "/api/v1/publish", { body: { messages } });
-    if (status !== 200) return numbers.map(() => outcomeOf(json));
+    const { json, status } = await call(base, "POST", "/api/v1/publish", { body: { messages }, ...token });
+    if (status !== 200) return numbers.map(() => answerOf(json, status));
     return (json["results"] as { error?: JsonResult }[]).map((result) =>
       outcomeOf(result.error ?? (result as JsonResult)),
     );
   }
 }
 
-class GrpcDoor implements Door {
+export class GrpcDoor implements Door {
   readonly name: string;
   readonly size = 1;
   readonly ordered = false;
@@ -127,10 +129,14 @@ class GrpcDoor implements Door {
     const at = this.#options.gateways.grpc(gateway);
     const known = this.#clients.get(at);
     if (known !== undefined) return known;
-    const client = new GrpcClient(at);
+    const client = new GrpcClient(at, this.#options.token);
     this.#clients.set(at, client);
     return client;
   }
+}
+
+function tokenOf({ token }: DoorOptions): { token?: string } {
+  return token === undefined ? {} : { token };
 }
 
 function requestOf(number: number, options: DoorOptions) {

@@ -151,7 +151,10 @@ export class StreamingDoor implements Door {
 }
 
 async function connectWebSocket(options: DoorOptions, gateway: string, events: PipeEvents): Promise<Pipe | undefined> {
-  const client = new WebSocketClient(options.gateways.ws(gateway));
+  const client = new WebSocketClient(
+    options.gateways.ws(gateway),
+    options.token === undefined ? {} : { token: options.token },
+  );
   const welcome = new Promise<true>((resolve) => {
     client.frames.on((frame) => {
       if (frame.type === "welcome") resolve(true);
@@ -176,7 +179,7 @@ async function connectWebSocket(options: DoorOptions, gateway: string, events: P
 }
 
 function connectStream(options: DoorOptions, gateway: string, events: PipeEvents): Promise<Pipe> {
-  const client = new GrpcClient(options.gateways.grpc(gateway));
+  const client = new GrpcClient(options.gateways.grpc(gateway), options.token);
   const stream = client.bidi(PublisherService.method.publishStream);
   stream.on("data", ({ id, outcome }) => {
     if (outcome.case === "result") {
