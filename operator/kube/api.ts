@@ -241,7 +241,7 @@ function closedError(): KubeError {
 function isCertificateError(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   if (typeof code !== "string") return false;
-  return code.includes("CERT") || code.startsWith("ERR_TLS") || code.startsWith("ERR_SSL");
+  return /CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL/.test(code);
 }
 
 /** Throws where it is longer. */

@@ -28,6 +28,8 @@ async function failureOf(promise: Promise<unknown>): Promise<KubeError> {
   throw error;
 }
 
+const YES_OR_NO = [() => true, () => false] as const;
+
 function configMap(name: string): unknown {
   return { apiVersion: "v1", kind: "ConfigMap", metadata: { name } };
 }
@@ -146,6 +148,15 @@ test("a token that was replaced is loaded anew, and the call made again", async 
   rig.proxy.giveToken("second token");
   await rig.api.call("GET", rig.path);
   expect(rig.proxy.requests).toHaveLength(3);
+});
+
+test("where the cluster's authority was replaced, the new one is loaded", async () => {
+  await rig.api.call("GET", rig.path);
+  rig.proxy.replaceAuthority();
+  expect(await failureOf(rig.api.call("GET", rig.path))).toMatchObject({ status: 0, reason: "NoAnswer" });
+  rig.proxy.giveToken("first token");
+  const isAnswered = (): Promise<boolean> => rig.api.call("GET", rig.path).then(...YES_OR_NO);
+  await until(isAnswered, "it is believed again", 60_000);
 });
 
 test("a token that stays wrong is no reason to ask again and again", async () => {

@@ -3,13 +3,18 @@
 // tested gets a kubeconfig of its own (`kubeconfig`) with a token that the proxy checks.
 
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import { type AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { TestAuthority } from "./certificates.ts";
 import type { HttpMethod, KubeAccess } from "./kube-access.ts";
+
+/** What its certificates are made for. */
+const DOMAIN = "faults.test";
+const SERVER_NAME = `kubernetes.${DOMAIN}`;
 
 export interface SeenRequest {
   /** Of performance.now(). */
@@ -41,6 +46,7 @@ export class FaultProxy {
   accepted = 0;
   readonly #access: KubeAccess;
   readonly #folder = mkdtempSync(join(tmpdir(), "earshot-faults-"));
+  #tls = new TestAuthority(DOMAIN).material([SERVER_NAME]);
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #watches = new Set<WatchThrough>();
@@ -51,10 +57,7 @@ export class FaultProxy {
   private constructor(access: KubeAccess) {
     this.#access = access;
     this.kubeconfig = join(this.#folder, "kubeconfig");
-    // The API server's own certificate (api-server.ts has it made there) is good for 127.0.0.1.
-    const file = (name: string): Buffer => readFileSync(join(dirname(access.address.kubeconfig), name));
-    const tls = { cert: file("apiserver.crt"), key: file("apiserver.key") };
-    this.#server = createServer(tls, (request, response) => void this.#pass(request, response));
+    this.#server = createServer(this.#serverTls, (request, response) => void this.#pass(request, response));
     this.#server.on("connection", (socket) => {
       if (!(socket instanceof Socket)) return;
       this.accepted += 1;
@@ -81,11 +84,21 @@ export class FaultProxy {
     return this.#watches.size;
   }
 
+  /** Another authority: connections are made anew, and who trusts the one before makes none. */
+  replaceAuthority(): void {
+    this.#tls = new TestAuthority(DOMAIN).material([SERVER_NAME]);
+    this.#server.setSecureContext(this.#serverTls);
+    this.reset();
+  }
+
   /** Writes the kubeconfig with this token; the proxy goes on with the one that it accepts. */
   giveToken(token: string): void {
     const { port } = this.#server.address() as AddressInfo;
-    const authority = join(dirname(this.#access.address.kubeconfig), "apiserver.crt");
-    const cluster = { server: `https://127.0.0.1:${port}`, "certificate-authority": authority };
+    const cluster = {
+      server: `https://127.0.0.1:${port}`,
+      "certificate-authority-data": Buffer.from(this.#tls.authorities).toString("base64"),
+      "tls-server-name": SERVER_NAME,
+    };
     const config = {
       apiVersion: "v1",
       kind: "Config",
@@ -138,6 +151,10 @@ export class FaultProxy {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  get #serverTls(): { readonly cert: string; readonly key: string } {
+    return { cert: this.#tls.certificate, key: this.#tls.key };
   }
 
   async #pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
