@@ -1,14 +1,16 @@
 // Owns: how long a new shard map takes to be in force everywhere. Real processes: etcd, kube-apiserver, one operator that keeps
 // its map there, and as many routers and gateways as are asked for, each linked to each. Run it:
-// npm run bench -- control-plane [--gateways 50] [--routers 20] [--rounds 5].
+// npm run bench -- control-plane [--gateways 50] [--scripted 0] [--routers 20] [--rounds 5].
 // Method: a router is asked to stop (SIGTERM), and when it has, another takes its place; some times. Each makes a series of
 // maps. When a map was published stands in the operator's log; when the last process had acked it is read from its metrics
 // (earshot_operator_processes_behind), every 10 ms. A gateway acks a map when every router in it has confirmed its interest.
+// Where a machine cannot carry that many, `scripted` gateways speak Sync with the operator as real ones do, and ack at once.
 // Needs KUBEBUILDER_ASSETS (etcd, kube-apiserver, kubectl).
 
 import { parseArgs } from "node:util";
 import { KubeFleet } from "../test/harness/kube-fleet.ts";
 import { metricIn } from "../test/harness/metrics.ts";
+import { ScriptedMember } from "../test/harness/scripted-member.ts";
 import { until } from "../test/harness/until.ts";
 import { cpuSeconds } from "./cpu.ts";
 import { machine, median, percentile } from "./figures.ts";
@@ -16,11 +18,13 @@ import { machine, median, percentile } from "./figures.ts";
 const { values } = parseArgs({
   options: {
     gateways: { type: "string", default: "50" },
+    scripted: { type: "string", default: "0" },
     routers: { type: "string", default: "20" },
     rounds: { type: "string", default: "5" },
   },
 });
-const [gateways, routers, rounds] = [Number(values.gateways), Number(values.routers), Number(values.rounds)];
+const [gateways, scripted] = [Number(values.gateways), Number(values.scripted)];
+const [routers, rounds] = [Number(values.routers), Number(values.rounds)];
 
 /** Milliseconds between looks at who has acked. */
 const LOOK_MS = 10;
@@ -32,6 +36,12 @@ const STARTED_AT_A_TIME = 4;
 const QUIET_MS = 3_000;
 
 const LATE_MS = 600_000;
+
+/** Milliseconds between reports: a stream that says nothing is ended. */
+const REPORT_MS = 5_000;
+
+const members: ScriptedMember[] = [];
+const reporting: NodeJS.Timeout[] = [];
 
 interface Published {
   readonly epoch: number;
@@ -138,6 +148,16 @@ async function startAll(fleet: KubeFleet): Promise<void> {
   await Promise.all(Array.from({ length: STARTED_AT_A_TIME }, startOnes));
 }
 
+async function connectScripted({ processes: { peersFolder } }: KubeFleet): Promise<void> {
+  for (let index = 0; index < scripted; index++) {
+    const member = new ScriptedMember({ role: "gateway", name: `scripted-${index}`, peersFolder });
+    await member.connect();
+    members.push(member);
+    // As a process does, every 5 s.
+    reporting.push(setInterval(() => member.report({}), REPORT_MS));
+  }
+}
+
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
@@ -156,10 +176,11 @@ function printSummary(changes: readonly Change[], what: string): void {
   );
 }
 
-print(`${gateways} gateways, ${routers} routers; ${machine()}`);
+print(`${gateways} gateways and ${scripted} scripted ones, ${routers} routers; ${machine()}`);
 const fleet = await KubeFleet.start({ routers: 1, gateways: 1, env: { EARSHOT_LOG_LEVEL: "info" } });
 try {
   await startAll(fleet);
+  await connectScripted(fleet);
   const acks = new Acks(fleet);
   await settled(fleet, acks, 0);
   await acks.close();
@@ -181,5 +202,7 @@ try {
   );
   print(machine());
 } finally {
+  for (const timer of reporting) clearInterval(timer);
+  for (const member of members) member.disconnect();
   await fleet.close();
 }

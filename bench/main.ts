@@ -14,7 +14,7 @@ const BENCHES: Readonly<Record<string, string>> = {
   "operator-topics":
     "what very many Topics cost an operator in Kubernetes  [--topics 10000] [--starts 3] [--applied 200]",
   "control-plane":
-    "how long a new shard map takes to be in force everywhere  [--gateways 50] [--routers 20] [--rounds 5]",
+    "how long a new shard map takes to be in force everywhere  [--gateways 50] [--scripted 0] [--routers 20] [--rounds 5]",
   failures: "what a death costs: lost, doubled, told, time to the next delivery  [--runs 20] [--only router-killed]",
 };
 
