@@ -152,7 +152,7 @@ function includes(all: Readonly<Record<string, string>>, some: Readonly<Record<s
 }
 
 /** The Secret that the operator alone reads. */
-export function authorityName({ release }: Installation): string {
+function authorityName({ release }: Installation): string {
   return `${release}-ca`;
 }
 

@@ -22,7 +22,7 @@ export const LEAF_MS = 90 * DAY_MS;
 const LEAF_RENEWED_MS = 60 * DAY_MS;
 
 /** Milliseconds that everybody is given to read a changed Secret. A kubelet takes two minutes at most. */
-export const SETTLED_MS = HOUR_MS;
+const SETTLED_MS = HOUR_MS;
 
 /** An authority with less than this left signs nothing more. */
 const AUTHORITY_LEFT_MS = DAY_MS;
