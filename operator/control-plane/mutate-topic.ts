@@ -52,8 +52,9 @@ export class TopicMutator {
   /** The handler of ControlPlaneService.MutateTopic. */
   async mutate(request: MutateTopicRequest): Promise<MutateTopicResponse> {
     const { log, metrics, catalog } = this.#options;
+    // Not an answer but a refused call: whoever asked tries the next operator (core/fleet/mutate-topic.ts).
+    this.#checkLeads();
     try {
-      this.#checkLeads();
       const key = await this.#change(request);
       const { version, revision } = catalog.entries.get(key)?.change ?? catalog;
       const ready = await this.#appliedEverywhere({ version, revision });
