@@ -119,7 +119,7 @@ async function operatorInKubernetes(): Promise<string> {
   informerMetrics(registry, "topics", { objects: () => 0, synced: () => false, silentMs: () => 0 });
   const installation = { release: "live", namespace: "shop" };
   const accounts = new ServiceAccounts({ clock, log });
-  void new PeerJudge({ installation, audience: "shop", accounts, clock, registry });
+  void new PeerJudge({ installation, audience: "shop", accounts, clock, log, registry });
   const leadership = { leading: false, onChange: () => () => undefined };
   void new CertificateAuthority({ store: new MemorySecrets(), installation, leadership, clock, log, registry });
   return registry.metrics();

@@ -52,7 +52,7 @@ export function createPeerIdentity(options: PeerIdentityOptions): PeerIdentity &
   const file = config.peerTokenFile;
   const token = file === "" ? undefined : new TokenFile({ setting, path: file, clock, log });
   const { accounts } = options;
-  const { judge } = new PeerJudge({ installation, audience: config.peerAudience, accounts, clock, registry });
+  const { judge } = new PeerJudge({ installation, audience: config.peerAudience, accounts, clock, log, registry });
   return {
     toward: (server) => ({ bearer: () => token?.token ?? "", tls: clientTls(tls, server, installation) }),
     judge,

@@ -5,6 +5,7 @@
 import { hash } from "node:crypto";
 import type { Clock } from "../runtime/clock.ts";
 import { EarshotError } from "../runtime/errors.ts";
+import type { Log } from "../runtime/log.ts";
 import { Counter, type Registry, readGauge } from "../runtime/metrics.ts";
 import type { CallJudge, Refusal } from "../runtime/peer-identity.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
@@ -25,12 +26,16 @@ const ROLES: readonly InstallationRole[] = ["operator", "router", "gateway"];
 /** Proven tokens remembered: of every process of a large fleet, twice. At the cap the one proven first goes. */
 export const PEER_TOKENS_MAX = 4_096;
 
+/** Milliseconds between two lines of the log about refusals: who is refused tries again all the time. */
+export const REFUSAL_TOLD_MS = 10_000;
+
 export interface PeerJudgeOptions {
   readonly installation: Installation;
   /** That tokens must have. */
   readonly audience: string;
   readonly accounts: ServiceAccounts;
   readonly clock: Clock;
+  readonly log: Log;
   readonly registry: Registry;
 }
 
@@ -45,6 +50,7 @@ export class PeerJudge {
   readonly #options: PeerJudgeOptions;
   readonly #proven = new Map<string, Proven>();
   readonly #calls: Counter<"outcome">;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
   readonly judge: CallJudge = (path, authorization) => this.#judge(path, authorization);
 
   constructor(options: PeerJudgeOptions) {
@@ -68,21 +74,27 @@ export class PeerJudge {
       const role = await this.#roleOf(authorization);
       if (may.includes(role)) return undefined;
       const right = may.length === 0 ? "nobody" : may.join(" and ");
-      return this.#refuse({
+      return this.#refuse(service, {
         status: "PERMISSION_DENIED",
         details: `${service} may be called by ${right}, not by ${role}`,
       });
     } catch (error) {
       if (!(error instanceof EarshotError)) throw error;
       const { message: details } = error;
-      if (error.code !== "overloaded") return this.#refuse({ status: "UNAUTHENTICATED", details });
+      if (error.code !== "overloaded") return this.#refuse(service, { status: "UNAUTHENTICATED", details });
       this.#calls.inc({ outcome: "keys_unknown" });
       return { status: "UNAVAILABLE", details };
     }
   }
 
-  #refuse(refusal: Refusal): Refusal {
+  #refuse(service: string, refusal: Refusal): Refusal {
     this.#calls.inc({ outcome: "refused" });
+    const { clock, log } = this.#options;
+    const nowMs = clock.monotonic();
+    if (nowMs - this.#toldAtMs >= REFUSAL_TOLD_MS) {
+      this.#toldAtMs = nowMs;
+      log.warn({ service, reason: refusal.details }, "call of another process refused");
+    }
     return refusal;
   }
 

@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { PEER_TOKENS_MAX, PeerJudge } from "#core/fleet/peer-judge.ts";
+import { PEER_TOKENS_MAX, PeerJudge, REFUSAL_TOLD_MS } from "#core/fleet/peer-judge.ts";
 import { ServiceAccounts } from "#core/fleet/service-accounts.ts";
 import { SYSTEM_CLOCK } from "#core/runtime/clock.ts";
-import { createLog } from "#core/runtime/log.ts";
+import { createLog, type Log } from "#core/runtime/log.ts";
 import { Registry } from "#core/runtime/metrics.ts";
 import type { Refusal } from "#core/runtime/peer-identity.ts";
 import { ControlPlaneService } from "#proto/earshot/internal/v1/control_plane_pb.ts";
@@ -13,6 +13,9 @@ import { TestCluster, type TokenParts } from "../harness/cluster-tokens.ts";
 
 const AUDIENCE = "live.shop.earshot.internal";
 const log = createLog("silent", {});
+const lines: { readonly service?: string; readonly reason?: string }[] = [];
+const told: Log = createLog("silent", {});
+told.warn = (fields: object) => void lines.push(fields);
 
 let cluster: TestCluster;
 beforeAll(async () => {
@@ -23,13 +26,16 @@ let accounts: ServiceAccounts;
 let registry: Registry;
 let peers: PeerJudge;
 let nowMs: number;
+let uptimeMs: number;
 beforeEach(() => {
   nowMs = Date.now();
-  const clock = { ...SYSTEM_CLOCK, now: () => nowMs };
+  uptimeMs = 0;
+  lines.length = 0;
+  const clock = { ...SYSTEM_CLOCK, now: () => nowMs, monotonic: () => uptimeMs };
   accounts = new ServiceAccounts({ clock, log });
   registry = new Registry();
   const installation = { release: "live", namespace: "shop" };
-  peers = new PeerJudge({ installation, audience: AUDIENCE, accounts, clock, registry });
+  peers = new PeerJudge({ installation, audience: AUDIENCE, accounts, clock, log: told, registry });
   accounts.update(cluster.keys());
 });
 
@@ -121,10 +127,23 @@ describe("what proves nothing", () => {
   });
 });
 
+test("refusals are told now and then, with what would be right and nothing of the token", async () => {
+  const stranger = await tokenOf("checkout");
+  await refusal(stranger);
+  await refusal(await tokenOf("live-router"), LinkService);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toMatchObject({ service: RouterService.typeName });
+  expect(lines[0]?.reason).toContain("shop/checkout is none of this installation");
+  uptimeMs += REFUSAL_TOLD_MS;
+  await refusal(await tokenOf("live-router"), LinkService);
+  expect(lines[1]?.reason).toContain("by gateway, not by router");
+  expect(JSON.stringify(lines)).not.toContain(stranger.slice(0, 20));
+});
+
 test("until keys have come callers are told to come again", async () => {
   const unknowing = new ServiceAccounts({ clock: SYSTEM_CLOCK, log });
   const installation = { release: "live", namespace: "shop" };
-  const parts = { installation, audience: AUDIENCE, clock: SYSTEM_CLOCK, registry: new Registry() };
+  const parts = { installation, audience: AUDIENCE, clock: SYSTEM_CLOCK, log, registry: new Registry() };
   const { judge } = new PeerJudge({ ...parts, accounts: unknowing });
   const authorization = `Bearer ${await tokenOf("live-router")}`;
   const path = `/${RouterService.typeName}/Any`;
