@@ -14,6 +14,7 @@ import { connectKube, type KubeApi, KubeError, type KubeObject, type OwnerRefere
 import { EventRecorder } from "../kube/events.ts";
 import { Informer } from "../kube/informer.ts";
 import { LeaderElector } from "../kube/leader.ts";
+import { patiently } from "../kube/patiently.ts";
 import { ServiceAccountKeys } from "../kube/service-account-keys.ts";
 import { KubeShardMapStore, shardMapsPath } from "../stores/kube-shard-map-store.ts";
 import { KubeTopicStore } from "../stores/kube-topic-store.ts";
@@ -45,7 +46,7 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
   must(namespace, "namespace (--namespace, EARSHOT_NAMESPACE)");
   const api = await connectKube(parts);
   const common = { ...parts, api };
-  const owners = await ownersOf(api, { namespace, name: `${release}-operator`, log: parts.log });
+  const owners = await ownersOf(api, { ...parts, namespace, name: `${release}-operator` });
   const leadership = new Elected((onChange) => {
     const identity = `${self.name}_${self.incarnation}`;
     return new LeaderElector({ ...common, namespace, name: release, identity, ownerReferences: owners, onChange });
@@ -135,11 +136,11 @@ function must(value: string, setting: string): void {
 /** The Deployment that this operator is of; without it (a process of a test) what is made belongs to nobody. */
 async function ownersOf(
   api: KubeApi,
-  { namespace, name, log }: { namespace: string; name: string; log: Log },
+  { namespace, name, clock, log }: { namespace: string; name: string; clock: Clock; log: Log },
 ): Promise<readonly OwnerReference[]> {
   try {
     const path = `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
-    const { metadata } = await api.call<KubeObject>("GET", path);
+    const { metadata } = await patiently(() => api.call<KubeObject>("GET", path), { clock, log });
     return [{ apiVersion: "apps/v1", kind: "Deployment", name, uid: metadata.uid ?? "" }];
   } catch (error) {
     if (!(error instanceof KubeError) || error.status !== 404) throw error;
