@@ -1,8 +1,7 @@
 // Owns: knowing all objects of one kind, for ever: a whole list, then a watch from there, and again wherever that breaks.
-// Invariants: `objects` is never empty in between (a new list is applied when it is whole, with deletes for what it lacks);
-// no state is replaced by an older one; a stream that says nothing for SILENCE_MS is given up; failures wait longer and
-// longer, with jitter, and never end it. Listeners get keys only: what they do with them is a work queue's.
-// Elsewhere: reading events (watch-event.ts), one whole list (whole-list.ts).
+// Invariants: half a line or half a list is never applied; a stream that says nothing for SILENCE_MS is given up; failures
+// wait longer and longer, with jitter, and never end it. Listeners get keys only: what they do with them is a work queue's.
+// Elsewhere: what is known (object-cache.ts), reading events (watch-event.ts), a list by pages (whole-list.ts).
 
 import { Backoff } from "#core/runtime/backoff.ts";
 import type { Clock, Timer } from "#core/runtime/clock.ts";
@@ -13,7 +12,8 @@ import type { Registry } from "#core/runtime/metrics.ts";
 import { Slices } from "#core/runtime/slices.ts";
 import { type KubeApi, KubeError, type KubeObject } from "./api.ts";
 import { type InformerMetrics, informerMetrics } from "./metrics.ts";
-import { keyOf, parseEvent, revisionOf, type WatchEvent } from "./watch-event.ts";
+import { ObjectCache, type Unlisten } from "./object-cache.ts";
+import { keyOf, parseEvent, type WatchEvent } from "./watch-event.ts";
 import { linesOf } from "./watch-lines.ts";
 import { listPages } from "./whole-list.ts";
 
@@ -35,8 +35,6 @@ export interface InformerOptions<T extends KubeObject = KubeObject> {
   readonly backoff?: { readonly firstMs: number; readonly maxMs: number };
 }
 
-export type Unlisten = () => void;
-
 /** Milliseconds without a byte after which a stream counts as dead: bookmarks come once a minute. */
 const SILENCE_MS = 100_000;
 
@@ -55,11 +53,9 @@ const REFUSALS_MAX = 3;
 export class Informer<T extends KubeObject> implements Component {
   readonly #options: InformerOptions<T>;
   readonly #metrics: InformerMetrics;
-  readonly #objects = new Map<string, T>();
-  readonly #listeners = new Set<(key: string) => void>();
+  readonly #cache: ObjectCache<T>;
   readonly #backoff: Backoff;
   readonly #ending = new AbortController();
-  #revision = 0n;
   /** Where a watch goes on; undefined: a new list is needed. */
   #resume: bigint | undefined;
   #refusals = 0;
@@ -75,10 +71,11 @@ export class Informer<T extends KubeObject> implements Component {
 
   constructor(options: InformerOptions<T>) {
     this.#options = options;
+    this.#cache = new ObjectCache(options.keep);
     this.#backoff = new Backoff(options.backoff ?? BACKOFF);
     this.#lastSignMs = options.clock.monotonic();
     this.#metrics = informerMetrics(options.registry, options.name, {
-      objects: () => this.#objects.size,
+      objects: () => this.#cache.objects.size,
       synced: () => this.#synced,
       silentMs: () => options.clock.monotonic() - this.#lastSignMs,
     });
@@ -86,12 +83,12 @@ export class Informer<T extends KubeObject> implements Component {
 
   /** By `<namespace>/<name>`, or `<name>` of what has no namespace. */
   get objects(): ReadonlyMap<string, T> {
-    return this.#objects;
+    return this.#cache.objects;
   }
 
   /** `objects` holds every change up to this resourceVersion; 0: none yet. */
   get revision(): bigint {
-    return this.#revision;
+    return this.#cache.revision;
   }
 
   /** Whether there has been a whole list. */
@@ -112,17 +109,12 @@ export class Informer<T extends KubeObject> implements Component {
 
   /** Called with the key of each object that changed or went, after `objects` did. It must not throw. */
   onChange(listener: (key: string) => void): Unlisten {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#cache.onChange(listener);
   }
 
   /** What this process has just written, as the API server answered it: known before the watch brings it. */
   put(object: T): void {
-    const revision = revisionOf(object.metadata);
-    const key = keyOf(object);
-    // Up to #revision everything is known: what is not there was deleted since.
-    if (revision <= this.#revision || !this.#isNews(key, revision)) return;
-    this.#set(key, this.#kept(object));
+    this.#cache.put(object);
   }
 
   async close(): Promise<void> {
@@ -130,7 +122,7 @@ export class Informer<T extends KubeObject> implements Component {
     this.#wake?.();
     await this.#running;
     this.#first.resolve();
-    this.#listeners.clear();
+    this.#cache.unlistenAll();
   }
 
   async #run(): Promise<void> {
@@ -166,7 +158,7 @@ export class Informer<T extends KubeObject> implements Component {
       timeoutMs: this.#silenceMs,
       signal: this.#ending.signal,
       heard: () => this.#heard(),
-      found: (object) => this.#keep(fresh, object),
+      found: (object) => this.#cache.collect(fresh, object),
     });
     await this.#replace(fresh, revision);
   }
@@ -226,73 +218,25 @@ export class Informer<T extends KubeObject> implements Component {
 
   /** Into a list that is not whole yet. */
   #collect(fresh: Map<string, T>, event: WatchEvent<T>): void {
-    if (event.type === "upsert") this.#keep(fresh, event.object);
+    if (event.type === "upsert") this.#cache.collect(fresh, event.object);
     else if (event.type === "delete") fresh.delete(keyOf(event.object));
-  }
-
-  /** An object that is known in this very state stays the one that it is: a new list takes no memory twice. */
-  #keep(fresh: Map<string, T>, object: T): void {
-    const key = keyOf(object);
-    const known = this.#objects.get(key);
-    const { uid, resourceVersion } = object.metadata;
-    const isSame = known?.metadata.uid === uid && known?.metadata.resourceVersion === resourceVersion;
-    fresh.set(key, isSame && known !== undefined ? known : this.#kept(object));
   }
 
   #apply(event: WatchEvent<T>): void {
     this.#resume = event.revision;
     this.#refusals = 0;
     this.#answered();
-    if (event.revision > this.#revision) this.#revision = event.revision;
-    if (event.type === "bookmark") return;
-    const key = keyOf(event.object);
-    if (!this.#isNews(key, event.revision)) return;
-    if (event.type === "delete") this.#objects.delete(key);
-    else this.#objects.set(key, this.#kept(event.object));
-    this.#tell(key);
+    this.#cache.apply(event);
   }
 
-  /** Applies a whole list: what differs is told, and what it lacks goes. */
   async #replace(fresh: ReadonlyMap<string, T>, revision: bigint): Promise<void> {
-    // A cluster that was put back from a backup counts from an older revision again: then nothing known is newer.
-    const wentBack = revision < this.#revision;
-    const slices = new Slices();
-    for (const [key, object] of fresh) {
-      if (this.#isNews(key, revisionOf(object.metadata)) || wentBack) this.#set(key, object);
-      if (slices.isOver) await slices.breathe();
-    }
-    for (const [key, { metadata }] of this.#objects) {
-      if (!fresh.has(key) && (wentBack || revisionOf(metadata) <= revision)) {
-        this.#objects.delete(key);
-        this.#tell(key);
-      }
-      if (slices.isOver) await slices.breathe();
-    }
-    this.#revision = revision;
+    await this.#cache.replace(fresh, revision);
     this.#resume = revision;
     this.#refusals = 0;
     this.#metrics.listed();
     this.#answered();
     this.#synced = true;
     this.#first.resolve();
-  }
-
-  #kept(object: T): T {
-    return this.#options.keep?.(object) ?? object;
-  }
-
-  #set(key: string, object: T): void {
-    this.#objects.set(key, object);
-    this.#tell(key);
-  }
-
-  #isNews(key: string, revision: bigint): boolean {
-    const known = this.#objects.get(key);
-    return known === undefined || revisionOf(known.metadata) < revision;
-  }
-
-  #tell(key: string): void {
-    for (const listener of this.#listeners) listener(key);
   }
 
   #heard(): void {

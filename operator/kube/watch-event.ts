@@ -1,7 +1,7 @@
 // Owns: reading what the API server sends of objects: one event of a watch, one page of a list. What nobody here reads and
 // makes objects twice as large (managedFields, kubectl's copy of the last applied manifest) is left out.
 
-import { type KubeMetadata, type KubeObject, KubeError } from "./api.ts";
+import { KubeError, type KubeMetadata, type KubeObject } from "./api.ts";
 
 export type WatchEvent<T extends KubeObject> =
   | { readonly type: "upsert" | "delete"; readonly object: T; readonly revision: bigint }
