@@ -5,6 +5,12 @@ import { type JsonFields, readJsonObject } from "../domain/json-text.ts";
 import { EarshotError } from "../runtime/errors.ts";
 import { expired, readAudience, readTimes } from "../runtime/jwt-claims.ts";
 
+/**
+ * Seconds that a token's `nbf` may lie ahead, as for Kubernetes itself: a pod shows its token at once, and the clocks of
+ * its node, of this one and of the API server differ.
+ */
+const NOT_BEFORE_TOLERANCE_S = 60;
+
 export interface ServiceAccount {
   readonly namespace: string;
   readonly name: string;
@@ -22,7 +28,7 @@ export function serviceAccountOf(claims: Uint8Array, audience: string, nowMs: nu
   const read = readJsonObject(claims, (fields: JsonFields): ServiceAccount => {
     fields.ignoreOthers();
     const subject = fields.string("sub");
-    const expiresAtMs = readTimes(fields, nowMs);
+    const expiresAtMs = readTimes(fields, nowMs, NOT_BEFORE_TOLERANCE_S);
     readAudience(fields, [audience]);
     const account = fields.optionalObject("kubernetes.io", readBinding);
     if (account === undefined) fields.fail("kubernetes.io", "is missing");

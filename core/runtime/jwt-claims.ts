@@ -13,16 +13,16 @@ const EXPIRY_MAX_S = 253_402_300_799;
 const AUDIENCES_MAX = 64;
 
 /** Checks `nbf`; returns when the token ends, in milliseconds, which may be past. */
-export function readTimes(fields: JsonFields, nowMs: number): number {
+export function readTimes(fields: JsonFields, nowMs: number, toleranceS = NOT_BEFORE_TOLERANCE_S): number {
   const expiresAt = fields.optionalNumber("exp");
   if (expiresAt === undefined) fields.fail("exp", "is missing");
   if (!(expiresAt >= 0 && expiresAt <= EXPIRY_MAX_S)) fields.fail("exp", "must be a time in seconds since 1970");
   const notBefore = fields.optionalNumber("nbf");
-  if (notBefore !== undefined && (notBefore - NOT_BEFORE_TOLERANCE_S) * 1000 > nowMs) {
+  if (notBefore !== undefined && (notBefore - toleranceS) * 1000 > nowMs) {
     const aheadS = Math.ceil(notBefore - nowMs / 1000);
     fields.fail(
       "nbf",
-      `lies ${aheadS} s ahead of this server's clock (${clockText(nowMs)}), more than ${NOT_BEFORE_TOLERANCE_S} s`,
+      `lies ${aheadS} s ahead of this server's clock (${clockText(nowMs)}), more than ${toleranceS} s`,
     );
   }
   return Math.floor(expiresAt * 1000);

@@ -152,6 +152,14 @@ test("until keys have come callers are told to come again", async () => {
   expect(await judge(path, authorization)).toBeUndefined();
 });
 
+test("a token of a node whose clock is ahead by less than a minute is believed", async () => {
+  const inS = (seconds: number): number => Math.floor(nowMs / 1000) + seconds;
+  expect(await judged(await tokenOf("live-router", { claims: { nbf: inS(50) } }))).toBeUndefined();
+  expect((await refusal(await tokenOf("live-router", { claims: { nbf: inS(70) } }))).details).toContain(
+    "more than 60 s",
+  );
+});
+
 test("what was proven is remembered until it ends", async () => {
   const token = await tokenOf("live-gateway", { seconds: 60 });
   expect([await judged(token), await judged(token), await judged(token, LinkService)]).toEqual(

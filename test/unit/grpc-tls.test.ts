@@ -145,6 +145,16 @@ describe.each(Object.entries(WAYS))("a server on %s sockets", (_way, open) => {
   });
 });
 
+test("an IPv6 address is dialled like any other (skipped where this machine has none)", async (context) => {
+  const authority = new TestAuthority();
+  const port = await listenGrpc(service(), "::1", 0, held(authority.material([NAME]))).catch(() => undefined);
+  if (port === undefined) context.skip("no IPv6 here");
+  const tls = { source: held(authority.material()), serverName: NAME };
+  const client = new GrpcClient(`[::1]:${port}`, { bearer: () => "", tls });
+  closers.push(() => client.close());
+  expect(await ask(client)).toEqual([7n]);
+});
+
 test("a client trusts what counts when it dials again", async () => {
   const [old, next] = [new TestAuthority(), new TestAuthority()];
   const port = await listenGrpc(service(), "127.0.0.1", 0, held(next.material([NAME])));
