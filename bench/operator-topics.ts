@@ -8,7 +8,7 @@
 // with a client that tries to subscribe, and then publishes: the time from the call to the message.
 // Needs KUBEBUILDER_ASSETS (etcd, kube-apiserver, kubectl).
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -84,6 +84,7 @@ async function measureStart(fleet: KubeFleet, start: string): Promise<Row> {
   const audit = new AuditTail(fleet);
   const startedAtMs = Date.now();
   processes.launch("operator-0");
+  announce(fleet);
   const isReady = async (): Promise<boolean> => {
     const reasons = await processes.notReady("operator-0").catch(() => ["no answer"]);
     return reasons.length === 0;
@@ -111,6 +112,13 @@ async function measureStart(fleet: KubeFleet, start: string): Promise<Row> {
     stallCpuMs: Math.max(0, ...stalls.map(({ cpuMs }) => cpuMs)),
     cpuS,
   };
+}
+
+/** As its Service does at once: the others find the new process where the old one was. */
+function announce({ processes }: KubeFleet): void {
+  const path = join(processes.peersFolder, "operator-0.json");
+  const endpoint = JSON.parse(readFileSync(path, "utf8")) as object;
+  writeFileSync(path, JSON.stringify({ ...endpoint, pid: processes.pid("operator-0") }));
 }
 
 function rssOf(pid: number): number {
