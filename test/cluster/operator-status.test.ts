@@ -195,6 +195,7 @@ describe.skipIf(KUBE_ASSETS === undefined)("the operator", () => {
     stored(await patchTopic(api, [NAMESPACE, "future"], { spec: { permissions: "Private" } }));
     const mended = await untilTold("future", "Ready: True Ready @3");
     expect(told(mended)).toContain("Stalled: False Accepted @3");
+    await until(async () => (await eventsOf("future")).length > 1, "an Event tells of the end", PATIENCE_MS);
     expect(await eventsOf("future")).toEqual(["Warning Invalid", "Normal Accepted"]);
     await installCrds(kube.server.address);
   });
