@@ -45,8 +45,8 @@ beforeAll(async () => {
   fleet.keys();
   fleet.serve([router]);
   const isReady = async (name: string): Promise<boolean> => (await fleet.notReady(name)).length === 0;
-  await until(async () => (await isReady(gateway)) && (await isReady(router)), "they serve", 30_000);
-}, 60_000);
+  await until(async () => (await isReady(gateway)) && (await isReady(router)), "they serve", 120_000);
+}, 180_000);
 afterAll(async () => {
   await fleet?.close();
   rmSync(folder, { recursive: true });
@@ -169,7 +169,7 @@ test("a stream of a ServiceAccount ends with its token", async () => {
   const client = await SseClient.open(
     fleet.http(gateway),
     `/api/v1/topics/${TOPIC}/subscribe`,
-    await tokenOf("screen", { seconds: 3 }),
+    await tokenOf("screen", { seconds: 8 }),
   );
   await client.frames.next({ type: "subscribed" });
   await client.ended;

@@ -19,7 +19,7 @@ beforeAll(async () => {
   router = await fleet.spawn("router", "127.0.0.1");
   gateway = await fleet.spawn("gateway", "127.0.0.2");
   await Promise.all([fleet.connected(router), fleet.connected(gateway)]);
-}, 60_000);
+}, 180_000);
 afterAll(() => fleet?.close());
 
 /** What a router answers one who asks it something: "served", or the status and its text. */
@@ -68,7 +68,7 @@ describe("processes of one installation", () => {
   test("find and believe each other, and a message goes its way", async () => {
     fleet.keys();
     fleet.serve([router]);
-    await until(async () => (await fleet.notReady(gateway)).length === 0, "the gateway is warm", 30_000);
+    await until(async () => (await fleet.notReady(gateway)).length === 0, "the gateway is warm", 120_000);
     expect(await fleet.notReady(router)).toEqual([]);
     await heard("over TLS");
   });
@@ -91,21 +91,21 @@ describe("processes of one installation", () => {
     const next = new TestAuthority(PEER_AUDIENCE);
     const both = fleet.authority.pair.certificate + next.pair.certificate;
     fleet.trust(both);
-    await until(async () => fleet.log(router).includes("certificates read again"), "the router read them", 30_000);
-    await until(async () => fleet.log(gateway).includes("certificates read again"), "the gateway read them", 30_000);
+    await until(async () => fleet.log(router).includes("certificates read again"), "the router read them", 120_000);
+    await until(async () => fleet.log(gateway).includes("certificates read again"), "the gateway read them", 120_000);
     fleet.certify(router, next, both);
     const fingerprint = new X509Certificate(next.pair.certificate).subject;
-    await until(async () => (await fleet.issuerOf(router)) === fingerprint, "the router shows the new one", 30_000);
+    await until(async () => (await fleet.issuerOf(router)) === fingerprint, "the router shows the new one", 120_000);
     await heard("over the old connection");
     await fleet.writeToken(gateway, { name: "live-gateway" });
     const later = await fleet.spawn("gateway", "127.0.0.3");
     await fleet.connected(later);
     fleet.keys();
     fleet.serve([router]);
-    await until(async () => (await fleet.notReady(later)).length === 0, "a new gateway links by it", 30_000);
+    await until(async () => (await fleet.notReady(later)).length === 0, "a new gateway links by it", 120_000);
     await fleet.kill(later, "SIGKILL");
     fleet.serve([router]);
-  });
+  }, 300_000);
 
   test("that start while no operator answers learn the keys from a router", async () => {
     fleet.operator.kill();
@@ -116,9 +116,9 @@ describe("processes of one installation", () => {
       30_000,
     );
     const late = await fleet.spawn("gateway", "127.0.0.5");
-    await until(async () => (await fleet.notReady(late)).length === 0, "it serves", 30_000);
-    await until(async () => (await answerTo(await fleet.token("gateway"), other)) === "served", "it believes", 30_000);
-  });
+    await until(async () => (await fleet.notReady(late)).length === 0, "it serves", 120_000);
+    await until(async () => (await answerTo(await fleet.token("gateway"), other)) === "served", "it believes", 120_000);
+  }, 300_000);
 });
 
 test.each([
