@@ -11,8 +11,14 @@ import { GrpcDoor, HttpDoor } from "./publish-doors.ts";
 import { StreamingDoor } from "./streaming-door.ts";
 import { until } from "./until.ts";
 
-const CHANNELS = 50;
-const PER_SECOND = 500;
+export interface LoadSize {
+  /** Each has four clients. */
+  readonly channels: number;
+  readonly perSecond: number;
+}
+
+const FULL: LoadSize = { channels: 50, perSecond: 500 };
+
 /** Messages of an HTTP batch. */
 const BATCH = 4;
 
@@ -54,7 +60,7 @@ export interface LoadFigures {
   readonly unknown: number;
   readonly refused: Readonly<Record<string, number>>;
   readonly broken: Readonly<Record<string, number>>;
-  /** Of the worst client: milliseconds between two messages, which come every 100. */
+  /** Of the worst client: milliseconds between two messages, which come every 100 or so. */
   readonly longestSilenceMs: number;
 }
 
@@ -73,7 +79,7 @@ interface Channel {
 }
 
 /** Makes what the load needs: a Topic, and a ServiceAccount that alone may speak and hear on it. */
-export async function prepareLoad(release: KubeRelease): Promise<void> {
+export async function prepareLoad(release: KubeRelease, presence: "Count" | "Members"): Promise<void> {
   const { namespace, kube } = release;
   const subject = { kind: "ServiceAccount", namespace, name: ACCOUNT };
   const objects = [
@@ -82,7 +88,7 @@ export async function prepareLoad(release: KubeRelease): Promise<void> {
       apiVersion: "earshot.dev/v1alpha1",
       kind: "Topic",
       metadata: { name: TOPIC, namespace },
-      spec: { permissions: "Private", channels: "Dynamic", publishers: [subject], subscribers: [subject] },
+      spec: { permissions: "Private", channels: "Dynamic", presence, publishers: [subject], subscribers: [subject] },
     },
   ];
   const list = { apiVersion: "v1", kind: "List", items: objects };
@@ -94,12 +100,12 @@ export class KubeLoad {
   readonly #channels: Channel[] = [];
 
   /** Resolves when messages are in the flow at every client. */
-  static async start(release: KubeRelease): Promise<KubeLoad> {
+  static async start(release: KubeRelease, { channels, perSecond } = FULL): Promise<KubeLoad> {
     const load = new KubeLoad();
     const access = await accessOf(release);
     try {
-      await Promise.all(Array.from({ length: CHANNELS }, (_, index) => load.#open(access, index)));
-      for (const { counter, doors } of load.#channels) counter.start(PER_SECOND / CHANNELS, doors);
+      await Promise.all(Array.from({ length: channels }, (_, index) => load.#open(access, index)));
+      for (const { counter, doors } of load.#channels) counter.start(perSecond / channels, doors);
       await load.flows();
       return load;
     } catch (error) {
@@ -108,12 +114,12 @@ export class KubeLoad {
     }
   }
 
-  /** Resolves when every client has heard some more messages, of those published from now on. */
+  /** Resolves when every client has heard some more messages. */
   async flows(count = 20): Promise<void> {
     await Promise.all(
       this.#channels.map(async ({ counter }) => {
-        const from = counter.published;
-        const isHeard = (): boolean => counter.ears.every((ear) => counter.received(ear, from) >= count);
+        const goals = counter.ears.map((ear) => [ear, counter.received(ear) + count] as const);
+        const isHeard = (): boolean => goals.every(([ear, goal]) => counter.received(ear) >= goal);
         await until(isHeard, `every client hears ${count} more messages`, PATIENCE_MS);
       }),
     );
@@ -154,7 +160,7 @@ export class KubeLoad {
       unheard: told.reduce((total, { unheard }) => total + unheard, 0),
       unknown: told.reduce((total, { unknown }) => total + unknown, 0),
       refused: added(told.map(({ refused }) => refused)),
-      broken: added(told.map(({ broken }) => broken)),
+      broken: added(told.map(({ broken }) => withoutFigures(broken))),
     };
   }
 
@@ -207,4 +213,9 @@ function added(all: readonly Readonly<Record<string, number>>[]): Readonly<Recor
   const total: Record<string, number> = {};
   for (const one of all) for (const [key, count] of Object.entries(one)) total[key] = (total[key] ?? 0) + count;
   return total;
+}
+
+/** The same failure is one, whatever its times and addresses. */
+function withoutFigures(broken: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  return added(Object.entries(broken).map(([why, count]) => ({ [why.replace(/ after [\d.]+s.*/s, "")]: count })));
 }

@@ -13,7 +13,7 @@ export type Component = "operator" | "router" | "gateway";
 export const COMPONENTS: readonly Component[] = ["operator", "router", "gateway"];
 
 /** `repository:tag` of the image that the cluster has, and of the same under another tag. */
-const IMAGE = process.env["EARSHOT_TEST_IMAGE"] || undefined;
+export const IMAGE = process.env["EARSHOT_TEST_IMAGE"] || undefined;
 export const IMAGE_NEXT = process.env["EARSHOT_TEST_IMAGE_NEXT"] || undefined;
 
 const CHART = join(import.meta.dirname, "../../charts/earshot");
@@ -107,13 +107,27 @@ export class KubeRelease {
 
   /** Name of what belongs to a component. */
   of(component: Component | "publish"): string {
-    return `${this.#fullname}-${component}`;
+    return `${this.fullname}-${component}`;
   }
 
   /** Names of the pods of a component that are not ending. */
   async pods(component: Component): Promise<readonly string[]> {
     const items = await this.#items("pods", component);
     return items.flatMap(({ metadata }) => (metadata.deletionTimestamp === undefined ? [metadata.name] : []));
+  }
+
+  /** IPs of the pods of a component that are not ending. */
+  async podAddresses(component: Component): Promise<readonly string[]> {
+    const items = await this.#items("pods", component);
+    return items.flatMap(({ metadata, status }) =>
+      metadata.deletionTimestamp === undefined ? [status?.podIP ?? ""] : [],
+    );
+  }
+
+  /** Images of the pods of a component. */
+  async images(component: Component): Promise<readonly string[]> {
+    const items = await this.#items("pods", component);
+    return items.flatMap(({ spec }) => spec?.containers.map(({ image }) => image) ?? []);
   }
 
   /** Ends pods as an eviction does; resolves when they are gone and their Deployment is whole again. */
@@ -154,12 +168,13 @@ export class KubeRelease {
   }
 
   async #items(kind: string, component: Component): Promise<readonly Item[]> {
-    const selector = `app.kubernetes.io/instance=${this.name},app.kubernetes.io/component=${component}`;
+    const selector = `app.kubernetes.io/instance=${this.fullname},app.kubernetes.io/component=${component}`;
     const text = await this.kube.kubectl(["get", kind, "-n", this.namespace, "-l", selector, "-o", "json"]);
     return (JSON.parse(text) as { readonly items: readonly Item[] }).items;
   }
 
-  get #fullname(): string {
+  /** Everything is named after it. */
+  get fullname(): string {
     return this.name.includes("earshot") ? this.name : `${this.name}-earshot`;
   }
 
@@ -198,6 +213,8 @@ export class KubeRelease {
 
 interface Item {
   readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+  readonly spec?: { readonly containers: readonly { readonly image: string }[] };
+  readonly status?: { readonly podIP?: string };
 }
 
 /** Values of the second win; objects are joined, lists are not. */

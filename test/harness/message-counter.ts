@@ -70,6 +70,9 @@ const UNDER_WAY_MS = 1_000;
 /** Milliseconds without a message after which no more is expected; on a busy machine clients are behind by so much. */
 const QUIET_MS = 2_000;
 
+/** Between two looks through everything that may be missing. */
+const LOOK_MS = 100;
+
 /** Between two looks at what is due, times the rate: a quarter of what lies between two messages. */
 const PACE_MS = 250;
 
@@ -165,7 +168,7 @@ export class MessageCounter {
     await this.#loop;
     const stoppedMs = performance.now();
     const lastMs = (): number => Math.max(stoppedMs, ...[...this.#ears.values()].map(({ lastAtMs }) => lastAtMs));
-    while (this.#isAnythingMissing() && performance.now() < lastMs() + QUIET_MS) await delay(20);
+    while (this.#isAnythingMissing() && performance.now() < lastMs() + QUIET_MS) await delay(LOOK_MS);
   }
 
   #isAnythingMissing(): boolean {
