@@ -22,7 +22,7 @@ export interface TopicObject extends KubeObject {
 export const MADE_OVER_HTTP = { label: "earshot.dev/made-over", value: "http" } as const;
 
 /** `<namespace>.<name>` */
-export function keyOf({ metadata }: KubeObject): string {
+function keyOf({ metadata }: KubeObject): string {
   return `${metadata.namespace}.${metadata.name}`;
 }
 
@@ -42,7 +42,7 @@ export function generationOf({ metadata }: KubeObject): number {
   return metadata.generation ?? 0;
 }
 
-export function revisionOf({ metadata }: KubeObject): bigint {
+function revisionOf({ metadata }: KubeObject): bigint {
   return BigInt(metadata.resourceVersion ?? "0");
 }
 
