@@ -30,8 +30,12 @@ test("every link between our pages leads somewhere", () => {
   expect(broken).toEqual([]);
 });
 
-test("every environment variable that a page names is a setting", () => {
+test("every environment variable that a page names is a setting, or what tests in a cluster read", () => {
   const known = new Set([...Object.keys(SETTINGS).map(variableOf), "EARSHOT_CONFIG"]);
+  for (const file of globSync("test/harness/kube-*.ts", { cwd: ROOT })) {
+    const read = readFileSync(join(ROOT, file), "utf8").matchAll(/process\.env\["(EARSHOT_TEST_[A-Z_]+)"\]/g);
+    for (const [, name = ""] of read) known.add(name);
+  }
   const unknown: string[] = [];
   for (const path of WRITTEN) {
     for (const [name] of readFileSync(join(ROOT, path), "utf8").matchAll(/EARSHOT_[A-Z_]*[A-Z]/g)) {
