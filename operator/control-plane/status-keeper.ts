@@ -113,7 +113,8 @@ export class StatusKeeper implements Component {
       this.#undecided.delete(key);
       this.#decided.delete(key);
       // What an earlier operator decided for this generation stands.
-      if (isProgrammed(store.statusOf(key), generation)) this.#decided.set(key, { generation, programmed: DONE });
+      const programmed = decidedBefore(store.statusOf(key), generation);
+      if (programmed !== undefined) this.#decided.set(key, { generation, programmed });
       else {
         this.#undecided.set(key, { ...entry.change, generation, sinceMs: clock.monotonic() });
       }
@@ -195,7 +196,10 @@ const NO_MEMBERS =
 const WAITING: Programmed = { kind: "waiting" };
 const DONE: Programmed = { kind: "done" };
 
-function isProgrammed(status: TopicStatus | undefined, generation: number): boolean {
+/** What an operator before this one decided for a generation; undefined: nothing. */
+function decidedBefore(status: TopicStatus | undefined, generation: number): Programmed | undefined {
   const condition = status?.conditions.find(({ type }) => type === "Programmed");
-  return condition?.status === "True" && condition.observedGeneration === generation;
+  if (condition?.status !== "True" || condition.observedGeneration !== generation) return undefined;
+  const { reason, message } = condition;
+  return { kind: "stands", reason, message };
 }

@@ -34,6 +34,8 @@ export type Programmed =
   /** Not every connected process has this generation yet. */
   | { readonly kind: "waiting" }
   | { readonly kind: "done" }
+  /** An operator before this one decided it for this generation, in these words. */
+  | { readonly kind: "stands"; readonly reason: string; readonly message: string }
   /** The deadline passed without these processes. */
   | { readonly kind: "gaveUp"; readonly missing: number; readonly connected: number };
 
@@ -101,6 +103,8 @@ function decideProgrammed(programmed: Programmed): Verdict {
   switch (programmed.kind) {
     case "waiting":
       return { status: "Unknown", reason: "Pending", message: "Not every connected process has this generation yet" };
+    case "stands":
+      return { status: "True", reason: programmed.reason, message: programmed.message };
     case "done":
       return { status: "True", reason: "Programmed", message: "Every connected process has this generation" };
     case "gaveUp": {

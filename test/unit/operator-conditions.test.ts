@@ -45,6 +45,12 @@ test("a process that did not confirm in time is named by number, and holds nobod
   expect(status.conditions[1]?.message).toContain("1 of 4");
 });
 
+test("what an operator before decided for this generation stands, word for word: nothing is written anew", () => {
+  const before = decide({ programmed: { kind: "gaveUp", missing: 1, connected: 4 } });
+  const { reason = "", message = "" } = before.conditions[1] ?? {};
+  expect(decide({ programmed: { kind: "stands", reason, message } }, before, AT + 60_000)).toBe(before);
+});
+
 test("a limit that the installation lowered is told, and the Topic is ready", () => {
   expect(brief(decide({ clamped: "lowered" }))).toMatchObject({ Accepted: "True Clamped", Ready: "True Clamped" });
 });
