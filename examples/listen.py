@@ -69,15 +69,19 @@ def main():
                     sys.exit(1)
                 failures += 1
             else:
+                told = False
                 for frame in frames(response):
                     show(frame)
                     if frame["type"] == "subscribed":
                         failures = 0
                     # The gateway goes away: it serves on until it ends the stream; then go elsewhere at once.
                     if frame["type"] == "reconnect":
+                        told = True
                         wait = 0 if frame["closes_in_ms"] > 0 else frame["delay_ms"] / 1000
                     if frame["type"] == "error" and frame["code"] == "token_expired":
                         sys.exit(1)
+                if not told:
+                    print("connection lost: the stream ended", file=sys.stderr)
             connection.close()
         except (OSError, http.client.HTTPException) as trouble:
             print(f"connection lost: {trouble!r}", file=sys.stderr)

@@ -126,6 +126,6 @@ test.skipIf(!isThere("python3"))(
     await fleet.ended("gateway-0");
     await fleet.start("gateway-0");
     await heard("again");
-    expect(ears.stderr).toContain("connection lost");
+    await until(() => ears.stderr.includes("connection lost"), "it says that its connection was lost");
   },
 );
