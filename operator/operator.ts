@@ -123,12 +123,18 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
   });
   trust.onKeys(() => server.serviceAccountKeysChanged());
   await terms.start();
+  leadership.stand();
   const port = await listenGrpc(grpc, config.internalHost, config.internalPort, trust.identity.tls);
   return {
     port,
     readiness: () => {
       const hasRouters = endpoints.list("router").length > 0;
       return hasRouters && server.map === undefined ? ["no shard map is published yet"] : [];
+    },
+    // First of all another one may lead; streams are served until the end.
+    drain: async () => {
+      await terms.close();
+      await leadership.resign();
     },
     close: async () => {
       for (const timer of timers.splice(0)) timer.cancel();

@@ -109,6 +109,10 @@ export class StatusKeeper implements Component {
       return;
     }
     const { generation } = entry.stored;
+    // What the leader before this one found hot is so until it has been counted for a while.
+    if (!this.#statuses.has(key) && isHot(store.statusOf(key))) {
+      this.#hot.set(key, { hot: true, belowSinceMs: undefined, changedMs: clock.monotonic() });
+    }
     if (this.#decided.get(key)?.generation !== generation && this.#undecided.get(key)?.generation !== generation) {
       this.#undecided.delete(key);
       this.#decided.delete(key);
@@ -195,6 +199,10 @@ const NO_MEMBERS =
 
 const WAITING: Programmed = { kind: "waiting" };
 const DONE: Programmed = { kind: "done" };
+
+function isHot(status: TopicStatus | undefined): boolean {
+  return status?.conditions.some(({ type, status: is }) => type === "Hot" && is === "True") ?? false;
+}
 
 /** What an operator before this one decided for a generation; undefined: nothing. */
 function decidedBefore(status: TopicStatus | undefined, generation: number): Programmed | undefined {

@@ -5,7 +5,6 @@
 import type { Unlisten } from "#core/fleet/fleet.ts";
 import type { Clock } from "#core/runtime/clock.ts";
 import { ConfigError } from "#core/runtime/config.ts";
-import type { Component } from "#core/runtime/lifecycle.ts";
 import type { Log } from "#core/runtime/log.ts";
 import type { Registry } from "#core/runtime/metrics.ts";
 import type { Config } from "#core/runtime/settings.ts";
@@ -91,7 +90,6 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
       })
     : undefined;
   authority?.start();
-  leadership.start();
   return {
     topics,
     shardMaps,
@@ -100,9 +98,8 @@ export async function kubernetesPlatform(options: KubernetesOptions): Promise<Pl
     tls: certificate?.tls,
     clusterKeys: keys,
     close: async () => {
-      // What is under way is written while this operator still leads.
-      for (const part of [topics, events, authority, leadership, keys, certificate, shardMaps, slices, api])
-        await part?.close();
+      await leadership.resign();
+      for (const part of [topics, events, authority, keys, certificate, shardMaps, slices, api]) await part?.close();
     },
   };
 }
@@ -150,7 +147,7 @@ async function ownersOf(
 }
 
 /** The Lease, as the rest of the operator sees it. */
-class Elected implements Leadership, Component {
+class Elected implements Leadership {
   readonly #elector: LeaderElector;
   readonly #listeners = new Set<() => void>();
 
@@ -164,7 +161,7 @@ class Elected implements Leadership, Component {
     return this.#elector.leading;
   }
 
-  start(): void {
+  stand(): void {
     this.#elector.start();
   }
 
@@ -173,7 +170,7 @@ class Elected implements Leadership, Component {
     return () => this.#listeners.delete(listener);
   }
 
-  close(): Promise<void> {
+  resign(): Promise<void> {
     return this.#elector.close();
   }
 }

@@ -38,6 +38,10 @@ export type EndpointOwner = Pick<Router, "incarnation" | "name"> & { readonly ro
 
 export interface Leadership {
   readonly leading: boolean;
+  /** From now on this replica may lead: it can do all that a leader does. */
+  stand(): void;
+  /** It leads no more, and another one may at once. */
+  resign(): Promise<void>;
   /** Called after every change of `leading`. */
   onChange(listener: () => void): Unlisten;
 }

@@ -31,7 +31,12 @@ export function standalonePlatform(options: StandaloneOptions): StandalonePlatfo
     topics,
     shardMaps: new FileShardMapStore({ folder: state, log, tell }),
     endpoints: endpointsOf(peers),
-    leadership: { leading: true, onChange: () => () => undefined },
+    leadership: {
+      leading: true,
+      stand: () => undefined,
+      resign: () => Promise.resolve(),
+      onChange: () => () => undefined,
+    },
     tls: undefined,
     clusterKeys: undefined,
     close: () => topics.close(),

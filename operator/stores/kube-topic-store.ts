@@ -54,6 +54,9 @@ const PENDING_MS = 500;
 
 const TOPIC_TYPE = { apiVersion: TOPIC_API_VERSION, kind: TOPIC_KIND };
 
+/** Milliseconds until a status is written again that is not what this operator wrote. */
+const REPAIR_MS = 5_000;
+
 /** Who owns the fields of the status. */
 const FIELD_MANAGER = "earshot-operator";
 
@@ -66,6 +69,7 @@ export class KubeTopicStore implements TopicStore {
   /** Objects that this version cannot read, and why. */
   readonly #unreadable = new Map<string, string>();
   readonly #foreign = new Set<string>();
+  readonly #uids = new Map<string, string | undefined>();
   readonly #queue: WorkQueue;
   readonly #changes: KubeTopicChanges;
   readonly #unlisten: Unlisten[] = [];
@@ -176,17 +180,27 @@ export class KubeTopicStore implements TopicStore {
       return;
     }
     this.#foreign.delete(key);
+    // Deleted and made again while nobody watched: another Topic, of which nothing that was known holds.
+    if (this.#uids.get(key) !== object.metadata.uid) this.#forget(key);
+    this.#uids.set(key, object.metadata.uid);
     const before = this.#topics.get(key);
     const read = readTopic(object, before);
     if (!read.ok) return this.#cannotRead(key, object, read.reason);
     this.#unreadable.delete(key);
-    if (before !== undefined && isDeepStrictEqual(before, read.topic)) return;
+    if (before !== undefined && isDeepStrictEqual(before, read.topic)) return this.#repair(key, object);
     this.#httpTopics += Number(read.topic.httpManaged) - Number(before?.httpManaged ?? false);
     this.#topics.set(key, read.topic);
     this.#changed(key);
   }
 
+  /** Somebody else may have written the status. Not at once: two writers that disagree must not chase each other. */
+  #repair(key: string, object: TopicObject): void {
+    const wanted = this.#wanted.get(key);
+    if (wanted !== undefined && !isDeepStrictEqual(readStatus(object), wanted)) this.#queue.addAfter(key, REPAIR_MS);
+  }
+
   #forget(key: string): void {
+    this.#uids.delete(key);
     this.#foreign.delete(key);
     this.#unreadable.delete(key);
     this.#wanted.delete(key);
