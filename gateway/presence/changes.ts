@@ -37,14 +37,15 @@ export function ordersOf(
   return [...topics].flatMap(([topicId, changes]) => render(topicId, changes));
 }
 
-/** The orders that tell of users who are gone with their gateways. */
+/** The orders that tell of users who are gone with their gateways, and of those who may have come without a word. */
 export function ordersOfReaped(reaped: readonly PresenceReaped[]): PresenceOrder[] {
   const topics = new Map<string, TopicChanges>();
-  for (const { topicId, userId, count, version } of reaped) {
+  for (const { topicId, userId, count, version, stays } of reaped) {
     const changes = changesOf(topics, topicId);
     changes.count = count;
     changes.version = Math.max(changes.version, version);
-    changes.left.set(userId, { userId, info: undefined });
+    if (stays === undefined) changes.left.set(userId, { userId, info: undefined });
+    else changes.joined.set(userId, { userId, info: stays.info });
   }
   return [...topics].flatMap(([topicId, changes]) => render(topicId, changes));
 }

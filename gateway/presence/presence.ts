@@ -44,10 +44,12 @@ export interface PresenceOperation {
  */
 export type PresenceEmptied = "restarted" | "lapsed" | "moved";
 
-/** A user who is gone because the gateways that held them are. */
+/** A user who is gone because the gateways that held them are, or about whom they may have died without a word. */
 export interface PresenceReaped {
   readonly topicId: string;
   readonly userId: string;
+  /** Not gone: others hold them too. That they came may not have been told. */
+  readonly stays?: { readonly info: string | undefined };
   readonly count: number;
   readonly version: number;
 }

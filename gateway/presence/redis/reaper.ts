@@ -9,6 +9,7 @@ import type { PresenceReaped } from "../presence.ts";
 import type { RedisConnection } from "./connection.ts";
 import { indexKey, leaseKeys, topicKeys } from "./keys.ts";
 import type { Lease } from "./lease.ts";
+import { parseEntry } from "./members.ts";
 import { listOf, numberOf, textOf } from "./replies.ts";
 
 /** Milliseconds for which one look is enough for all gateways: they look four times a second each. */
@@ -137,9 +138,14 @@ export class Reaper {
     const { connection, prefix } = this.#options;
     for (;;) {
       const reply = await connection.run("earshotRemove", topicKeys(prefix, topicId, holder), [holder, STEP_ENTRIES]);
-      const [isLeft, users, version, gone] = listOf(reply);
-      const [count, versionNumber] = [numberOf(users), numberOf(version)];
-      this.#tell(listOf(gone).map((user) => ({ topicId, userId: textOf(user), count, version: versionNumber })));
+      const [isLeft, users, version, gone, here] = listOf(reply);
+      const after = { topicId, count: numberOf(users), version: numberOf(version) };
+      const went: PresenceReaped[] = listOf(gone).map((user) => ({ ...after, userId: textOf(user) }));
+      const stay = listOf(here).flatMap((text): PresenceReaped[] => {
+        const entry = parseEntry(topicId, textOf(text));
+        return entry === undefined ? [] : [{ ...after, userId: entry.userId, stays: { info: entry.info } }];
+      });
+      this.#tell([...went, ...stay]);
       if (isLeft !== 1) return;
     }
   }

@@ -7,8 +7,8 @@
 //   entries  place -> the subscription, as members.ts writes it
 //   meta     v: version, n: last number given
 //   holders  holder -> 1, while it has subscriptions here
-//   held     name of a subscription (members.ts) -> its place and its user; #b, #c, #v: the holder's last batch here, which of
-//            it changed something, and the version then
+//   held     name of a subscription (members.ts) -> its place and its user; #b, #c, #u, #v: the holder's last batch here,
+//            which of it changed something, for which users, and the version then
 
 /** Seconds for which an empty topic's version, and the last batch of a holder with nothing left here, are remembered. */
 const REMEMBERED_S = 60;
@@ -67,7 +67,7 @@ if fence > 0 and time[1] * 1000 + time[2] / 1000 >= fence then
 end
 local last = redis.call('HMGET', held, '#b', '#c', '#v')
 if last[1] and tonumber(last[1]) > batch then return redis.error_reply('EARSHOT_OLD this batch is older than the last') end
-local function size() return math.max(0, redis.call('HLEN', held) - 3) end
+local function size() return math.max(0, redis.call('HLEN', held) - 4) end
 local function answer(first, results)
   return {size(), first and redis.call('HKEYS', holders) or {}, results}
 end
@@ -116,17 +116,20 @@ local function leave(name, user)
   return drop(string.sub(place, 1, 33), user)
 end
 if version == 0 then bump() end
-local changes = {}
+local changes, changed_users = {}, {}
 for at = 4, #ARGV, 4 do
   local changed
   if ARGV[at] == '+' then changed = join(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   else changed = leave(ARGV[at + 1], ARGV[at + 2]) end
-  if changed then changes[#changes + 1] = at end
+  if changed then
+    changes[#changes + 1] = at
+    changed_users[#changed_users + 1] = ARGV[at + 2]
+  end
   results[#results + 1] = changed and 1 or 0
   results[#results + 1] = count
   results[#results + 1] = version
 end
-redis.call('HSET', held, '#b', ARGV[2], '#c', table.concat(changes, ','), '#v', whole(version))
+redis.call('HSET', held, '#b', ARGV[2], '#c', table.concat(changes, ','), '#u', cjson.encode(changed_users), '#v', whole(version))
 remember(wasEmpty)
 local after = size()
 if after == 0 then
@@ -141,7 +144,8 @@ return answer(before == 0 and after > 0, results)
 
 /**
  * Takes away what a dead holder has here. ARGV: holder, how much at most. Answers: whether something is left, users and
- * version afterwards, and the users who are gone with it. Late batches of the holder are refused from then on.
+ * version afterwards, the users who are gone with it, and a subscription of each who is not, though the holder's last batch
+ * decided on them: it may have died before it told anybody. Late batches of the holder are refused from then on.
  */
 export const REMOVE = `#!lua flags=allow-oom
 ${HEAD}
@@ -161,13 +165,30 @@ repeat
   end
   if seen >= most and cursor ~= '0' then isLeft = 1 end
 until cursor == '0' or isLeft == 1
+local here, isGone = {}, {}
+for _, user in ipairs(gone) do isGone[user] = true end
 if isLeft == 0 then
+  local untold = redis.call('HGET', held, '#u')
+  for _, user in ipairs(untold and cjson.decode(untold) or {}) do
+    local known = redis.call('HGET', users, user)
+    if known then
+      local places = redis.call('ZRANGEBYLEX', order, '[' .. string.sub(known, 1, 16) .. '.', '+', 'LIMIT', 0, 1)
+      here[#here + 1] = places[1] and redis.call('HGET', entries, places[1]) or ''
+    elseif not isGone[user] then
+      isGone[user] = true
+      gone[#gone + 1] = user
+    end
+  end
+  if #here > 0 or (#gone > 0 and seen == 0) then
+    bump()
+    seen = seen + 1
+  end
   redis.call('HDEL', holders, holder)
-  redis.call('HSET', held, '#b', '${LAST_BATCH}', '#c', '', '#v', '0')
+  redis.call('HSET', held, '#b', '${LAST_BATCH}', '#c', '', '#u', '[]', '#v', '0')
   redis.call('EXPIRE', held, ${TOMBSTONE_S})
 end
 if seen > 0 then remember(false) end
-return {isLeft, count, version, gone}
+return {isLeft, count, version, gone, here}
 `;
 
 /**
