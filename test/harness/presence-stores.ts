@@ -117,7 +117,8 @@ export class StoreGateway {
     this.name = name;
     this.store = store;
     store.onEmptied((why) => this.emptied.push(why));
-    store.onGone((gone) => this.#gone.push(...gone));
+    // Who stays is told again, which is no news to who knew: redis-property.test.ts has it.
+    store.onGone((gone) => this.#gone.push(...gone.filter(({ stays }) => stays === undefined)));
   }
 
   /** Looks, and answers who was told to be gone since it was last asked. */

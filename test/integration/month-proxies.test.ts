@@ -110,6 +110,8 @@ describe.skipIf(!isNginxThere())("behind nginx", () => {
   });
 
   test("a proxy that buffers all the same holds a stream back, and gives all of it in order once it has enough", async () => {
+    const count = async (): Promise<unknown> => (await publish(gateway, TOPIC, "counted")).json["delivered_to"];
+    await until(async () => (await count()) === 0, "nobody of the tests before is left");
     let isOpen = false;
     const opening = SseClient.open(nginx.url("stubborn"), STREAM).then((client) => {
       isOpen = true;
